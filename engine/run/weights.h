@@ -1,0 +1,44 @@
+/* From a checkpoint to weights on a backend: look up, check, convert, repack, upload, through a
+ * model's bind list.
+ *
+ * On a backend whose memory is the host's, plain matrices stay views into the mapped file in the
+ * type they were stored in; vectors become f32, and what needs another layout is repacked once,
+ * keeping its type. A dry set does everything but read: shapes are checked and bytes counted, which
+ * is how a plan is made before anything is allocated. Knows files and types, not what a tensor is
+ * for.
+ */
+#ifndef HYV_RUN_WEIGHTS_H
+#define HYV_RUN_WEIGHTS_H
+
+#include "../base/log.h"
+#include "../checkpoint/checkpoint.h"
+#include "../model/bind.h"
+
+typedef struct hyv_weights hyv_weights;
+
+/* `component` names the part in messages ("transformer"). checkpoint and backend must outlive the
+ * set. dry: allocate and read nothing. */
+int hyv_weights_new(hyv_weights **w, hyv_backend *be, hyv_checkpoint *checkpoint,
+                    const char *component, bool dry, hyv_log *log);
+void hyv_weights_free(hyv_weights **w);
+
+/* A binder that fills a model's weights from this set. After the bind call hyv_weights_status tells
+ * how it went. */
+hyv_binder hyv_weights_binder(hyv_weights *w);
+
+/* 0, or -ENOTSUP with one message that names the first missing or misshapen tensors and their
+ * number; -ENOMEM. */
+int hyv_weights_status(hyv_weights *w);
+
+/* Bytes allocated on the backend (converted, repacked), and bytes used in place in the mapped file.
+ */
+size_t hyv_weights_owned_bytes(const hyv_weights *w);
+size_t hyv_weights_mapped_bytes(const hyv_weights *w);
+
+/* Called for each tensor that was missing or had the wrong shape; set before binding. name: as in
+ * the file; may be NULL. */
+void hyv_weights_report(hyv_weights *w, void *opaque,
+                        void (*report)(void *opaque, const char *name, bool misshapen,
+                                       const char *note));
+
+#endif
