@@ -1,0 +1,400 @@
+/* Weights: from a checkpoint's tensors to what the kernels read.
+ *
+ * Plain matrices stay where the file lies in memory, in the type they are stored in; vectors become
+ * f32; what needs another layout (see bind.h) is repacked once, row by row, without changing its
+ * type. Scaled fp8 as ComfyUI and Tencent publish it is a matrix with a scale beside it. Knows
+ * files and types, not what a tensor is for.
+ */
+#include "weights.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "../../kernels/half.h"
+#include "../base/util.h"
+
+struct hyv_weights {
+    hyv_backend *be;
+    hyv_checkpoint *checkpoint;
+    const char *component;
+    hyv_log *log;
+    bool dry;
+    void **owned;
+    int64_t owned_count, owned_capacity;
+    size_t owned_bytes, mapped_bytes;
+    int err;
+    int64_t wrong;        /* missing and misshapen tensors */
+    hyv_string complaint; /* the first few of them, for the message */
+    void *report_opaque;
+    void (*report)(void *opaque, const char *name, bool misshapen, const char *note);
+};
+
+enum { COMPLAINTS_MAX = 4 };
+
+static void set_error(hyv_weights *w, int err)
+{
+    if (!w->err)
+        w->err = err;
+}
+
+static void complain(hyv_weights *w, const char *name, bool misshapen, const char *note)
+{
+    if (w->wrong++ < COMPLAINTS_MAX)
+        hyv_string_append(&w->complaint, "%s%s %s", w->wrong > 1 ? "; " : "", name, note);
+    if (w->report)
+        w->report(w->report_opaque, name, misshapen, note);
+}
+
+static void append_shape(hyv_string *s, const int64_t *shape, int rank)
+{
+    hyv_string_append(s, "[");
+    for (int i = 0; i < rank; i++)
+        hyv_string_append(s, "%s%lld", i ? "," : "", (long long)shape[i]);
+    hyv_string_append(s, "]");
+}
+
+static void complain_shape(hyv_weights *w, const hyv_tensor *t, const int64_t *wanted, int rank)
+{
+    hyv_string note = {0};
+    hyv_string_append(&note, "has shape ");
+    append_shape(&note, t->shape, t->rank);
+    hyv_string_append(&note, ", expected ");
+    append_shape(&note, wanted, rank);
+    complain(w, t->name, true, hyv_string_text(&note));
+    hyv_string_free(&note);
+}
+
+static bool is_float(hyv_type type)
+{
+    return type == HYV_F32 || type == HYV_F16 || type == HYV_BF16 || type == HYV_F8_E4M3 ||
+           type == HYV_F8_E5M2;
+}
+
+/* The tensor, if it is there and of a type that operators read. */
+static hyv_tensor *find(hyv_weights *w, const char *name)
+{
+    hyv_tensor *t = hyv_checkpoint_find(w->checkpoint, name);
+    if (!t) {
+        complain(w, name, false, "is missing");
+        return NULL;
+    }
+    t->used++;
+    if (!is_float(t->type)) {
+        set_error(w,
+                  hyv_log_error(w->log, -ENOTSUP,
+                                "%s: tensor %s has type %s; F32, F16, BF16, F8_E4M3 and F8_E5M2 "
+                                "are read",
+                                hyv_checkpoint_path(w->checkpoint), name, hyv_type_name(t->type)));
+        return NULL;
+    }
+    return t;
+}
+
+/* Backend memory that lives as long as the set. */
+static void *own(hyv_weights *w, size_t bytes)
+{
+    if (w->owned_count == w->owned_capacity) {
+        const int64_t capacity = w->owned_capacity ? 2 * w->owned_capacity : 64;
+        void **grown = hyv_realloc(w->owned, (size_t)capacity, sizeof(*grown));
+        if (!grown) {
+            set_error(w, -ENOMEM);
+            return NULL;
+        }
+        w->owned = grown;
+        w->owned_capacity = capacity;
+    }
+    void *p = hyv_alloc(w->be, bytes, w->component);
+    if (!p) {
+        set_error(w, -ENOMEM);
+        return NULL;
+    }
+    w->owned[w->owned_count++] = p;
+    w->owned_bytes += bytes;
+    return p;
+}
+
+static float element(const void *data, hyv_type type, int64_t i)
+{
+    const uint8_t *p = data;
+    uint16_t half;
+    float f;
+    switch (type) {
+    case HYV_F32:
+        memcpy(&f, p + 4 * i, 4);
+        return f;
+    case HYV_F16:
+        memcpy(&half, p + 2 * i, 2);
+        return hyv_f16_to_f32(half);
+    case HYV_BF16:
+        memcpy(&half, p + 2 * i, 2);
+        return hyv_bf16_to_f32(half);
+    case HYV_F8_E4M3:
+        return hyv_f8_e4m3_to_f32(p[i]);
+    default:
+        return hyv_f8_e5m2_to_f32(p[i]);
+    }
+}
+
+/* Elements [first, first + n) of t as f32 on the backend; row i of the result is element order(i).
+ */
+static const float *load_vector(hyv_weights *w, const hyv_tensor *t, int64_t first, int64_t n,
+                                hyv_layout layout, int64_t detail)
+{
+    float *device = own(w, (size_t)n * sizeof(float));
+    if (!device || w->dry)
+        return device;
+    float *host = w->be->ops->host_memory ? device : hyv_malloc((size_t)n, sizeof(float));
+    if (!host) {
+        set_error(w, -ENOMEM);
+        return NULL;
+    }
+    bool finite = true;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t from = i;
+        if (layout == HYV_LAYOUT_DEPTH_LAST)
+            from = i % (n / detail) * detail + i / (n / detail);
+        else if (layout == HYV_LAYOUT_HALVES)
+            from = i / detail * detail + i % detail / 2 + i % 2 * (detail / 2);
+        host[i] = element(t->data, t->type, first + from);
+        finite &= isfinite(host[i]) != 0;
+    }
+    if (!finite)
+        set_error(w, hyv_log_error(w->log, -EBADMSG, "%s: tensor %s holds NaN or Inf",
+                                   hyv_checkpoint_path(w->checkpoint), t->name));
+    if (host != device) {
+        hyv_upload(w->be, (hyv_mat){device, 1, n, n, HYV_F32}, host);
+        hyv_free_host(host);
+    }
+    return device;
+}
+
+static void bind_vector(void *opaque, const float **out, const char *name, int64_t n)
+{
+    hyv_weights *w = opaque;
+    const hyv_tensor *t = find(w, name);
+    *out = NULL;
+    if (!t)
+        return;
+    if (t->count != n) {
+        complain_shape(w, t, &n, 1);
+        return;
+    }
+    *out = load_vector(w, t, 0, n, HYV_LAYOUT_PLAIN, 0);
+}
+
+static void bind_table(void *opaque, hyv_mat *out, const char *name, int64_t rows, int64_t cols)
+{
+    hyv_weights *w = opaque;
+    const hyv_tensor *t = find(w, name);
+    *out = HYV_NO_MAT;
+    if (!t)
+        return;
+    if (t->rank != 2 || t->shape[0] != rows || t->shape[1] != cols) {
+        complain_shape(w, t, (const int64_t[]){rows, cols}, 2);
+        return;
+    }
+    *out = (hyv_mat){(void *)(uintptr_t)t->data, rows, cols, cols, t->type};
+}
+
+/* Is t a stack of `parts` matrices of this spec? */
+static bool check_matrix(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_spec *s)
+{
+    const int64_t rows = s->rows * (s->parts ? s->parts : 1);
+    const bool taps = s->layout == HYV_LAYOUT_TAPS;
+    const int64_t wanted[3] = {rows, taps ? s->cols / s->detail : s->cols, s->detail};
+    bool ok = t->rank >= 2 && t->shape[0] == rows && t->shape[1] == wanted[1];
+    int64_t rest = 1;
+    for (int i = 2; i < t->rank; i++)
+        rest *= t->shape[i];
+    ok = ok && rest == (taps ? s->detail : 1);
+    if (!ok)
+        complain_shape(w, t, wanted, taps ? 3 : 2);
+    return ok;
+}
+
+/* One row of the result from the part of the file's matrix at `src`; size: bytes an element. */
+static void repack_row(uint8_t *dst, const uint8_t *src, const hyv_matrix_spec *s, int64_t row,
+                       size_t size)
+{
+    const size_t row_bytes = (size_t)s->cols * size;
+    int64_t from = row;
+    if (s->layout == HYV_LAYOUT_HALVES) {
+        const int64_t head = row / s->detail, k = row % s->detail;
+        from = head * s->detail + k / 2 + k % 2 * (s->detail / 2);
+    } else if (s->layout == HYV_LAYOUT_DEPTH_LAST) {
+        const int64_t channels = s->rows / s->detail;
+        from = row % channels * s->detail + row / channels;
+    }
+    src += (size_t)from * row_bytes;
+    if (s->layout != HYV_LAYOUT_TAPS) {
+        memcpy(dst, src, row_bytes);
+        return;
+    }
+    const int64_t channels = s->cols / s->detail;
+    for (int64_t c = 0; c < channels; c++)
+        for (int64_t tap = 0; tap < s->detail; tap++)
+            memcpy(dst + (size_t)(tap * channels + c) * size,
+                   src + (size_t)(c * s->detail + tap) * size, size);
+}
+
+/* A copy of the matrix in the kernels' layout, in backend memory. */
+static void *repack(hyv_weights *w, const uint8_t *src, const hyv_matrix_spec *s, hyv_type type)
+{
+    const size_t size = hyv_type_bytes(type), row_bytes = (size_t)s->cols * size;
+    uint8_t *device = own(w, (size_t)s->rows * row_bytes);
+    if (!device || w->dry)
+        return device;
+    const bool direct = w->be->ops->host_memory;
+    uint8_t *host = direct ? device : hyv_malloc((size_t)s->rows, row_bytes);
+    if (!host) {
+        set_error(w, -ENOMEM);
+        return NULL;
+    }
+    for (int64_t row = 0; row < s->rows; row++)
+        repack_row(host + (size_t)row * row_bytes, src, s, row, size);
+    if (!direct) {
+        w->be->ops->fetch(w->be, device, host, (size_t)s->rows * row_bytes);
+        hyv_free_host(host);
+    }
+    return device;
+}
+
+static hyv_tensor *find_suffixed(hyv_weights *w, const char *module, const char *suffix)
+{
+    hyv_string name = {0};
+    hyv_string_append(&name, "%s.%s", module, suffix);
+    hyv_tensor *t = hyv_checkpoint_find(w->checkpoint, hyv_string_text(&name));
+    hyv_string_free(&name);
+    return t;
+}
+
+/* fp8 matrices may have a scale: `scale_weight` (ComfyUI's older files), `weight_scale` (newer). */
+static void bind_scale(hyv_weights *w, hyv_weight *out, const char *module, int64_t rows)
+{
+    if (out->w.type != HYV_F8_E4M3 && out->w.type != HYV_F8_E5M2)
+        return;
+    hyv_tensor *t = find_suffixed(w, module, "scale_weight");
+    if (!t)
+        t = find_suffixed(w, module, "weight_scale");
+    if (!t)
+        return;
+    t->used++;
+    if ((t->count != 1 && t->count != rows) || !is_float(t->type)) {
+        complain_shape(w, t, &rows, 1);
+        return;
+    }
+    out->scale = load_vector(w, t, 0, t->count, HYV_LAYOUT_PLAIN, 0);
+    out->scales = t->count;
+}
+
+static void bind_bias(hyv_weights *w, hyv_weight *out, const char *module, const hyv_matrix_spec *s)
+{
+    hyv_string name = {0};
+    hyv_string_append(&name, "%s.bias", module);
+    const hyv_tensor *t = find(w, hyv_string_text(&name));
+    hyv_string_free(&name);
+    const int64_t rows = s->rows * (s->parts ? s->parts : 1);
+    if (!t)
+        return;
+    if (t->count != rows) {
+        complain_shape(w, t, &rows, 1);
+        return;
+    }
+    out->bias = load_vector(w, t, s->part * s->rows, s->rows, s->layout, s->detail);
+}
+
+static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const hyv_matrix_spec *s)
+{
+    hyv_weights *w = opaque;
+    hyv_string name = {0};
+    hyv_string_append(&name, "%s.weight", module);
+    const hyv_tensor *t = find(w, hyv_string_text(&name));
+    hyv_string_free(&name);
+    *out = (hyv_weight){0};
+    if (t && check_matrix(w, t, s)) {
+        const size_t part_bytes = hyv_type_size(t->type, s->rows * s->cols);
+        const uint8_t *src = (const uint8_t *)t->data + (size_t)s->part * part_bytes;
+        void *data = (void *)(uintptr_t)src;
+        if (s->layout != HYV_LAYOUT_PLAIN) {
+            data = repack(w, src, s, t->type);
+        } else if (w->dry || w->be->ops->host_memory) {
+            w->mapped_bytes += part_bytes;
+        } else {
+            data = own(w, part_bytes);
+            if (data)
+                w->be->ops->fetch(w->be, data, src, part_bytes);
+        }
+        out->w = (hyv_mat){data, s->rows, s->cols, s->cols, t->type};
+        bind_scale(w, out, module, s->rows);
+    }
+    if (s->bias)
+        bind_bias(w, out, module, s);
+}
+
+int hyv_weights_new(hyv_weights **out, hyv_backend *be, hyv_checkpoint *checkpoint,
+                    const char *component, bool dry, hyv_log *log)
+{
+    hyv_weights *w = hyv_calloc(1, sizeof(*w));
+    *out = w;
+    if (!w)
+        return -ENOMEM;
+    w->be = be;
+    w->checkpoint = checkpoint;
+    w->component = component;
+    w->dry = dry;
+    w->log = log;
+    return 0;
+}
+
+void hyv_weights_free(hyv_weights **weights)
+{
+    hyv_weights *w = *weights;
+    if (!w)
+        return;
+    for (int64_t i = 0; i < w->owned_count; i++)
+        hyv_free(w->be, w->owned[i]);
+    hyv_free_host(w->owned);
+    hyv_string_free(&w->complaint);
+    hyv_free_host(w);
+    *weights = NULL;
+}
+
+hyv_binder hyv_weights_binder(hyv_weights *w)
+{
+    return (hyv_binder){
+        .opaque = w, .matrix = bind_matrix, .vector = bind_vector, .table = bind_table};
+}
+
+int hyv_weights_status(hyv_weights *w)
+{
+    if (w->err == -ENOMEM)
+        return hyv_log_error(w->log, -ENOMEM, "out of memory while loading the weights of the %s",
+                             w->component);
+    if (!w->err && w->wrong)
+        w->err =
+            hyv_log_error(w->log, -ENOTSUP,
+                          "%s: %lld tensors are missing or have the wrong shape for this "
+                          "configuration: %s%s",
+                          hyv_checkpoint_path(w->checkpoint), (long long)w->wrong,
+                          hyv_string_text(&w->complaint), w->wrong > COMPLAINTS_MAX ? "; ..." : "");
+    return w->err;
+}
+
+size_t hyv_weights_owned_bytes(const hyv_weights *w)
+{
+    return w->owned_bytes;
+}
+
+size_t hyv_weights_mapped_bytes(const hyv_weights *w)
+{
+    return w->mapped_bytes;
+}
+
+void hyv_weights_report(hyv_weights *w, void *opaque,
+                        void (*report)(void *opaque, const char *name, bool misshapen,
+                                       const char *note))
+{
+    w->report_opaque = opaque;
+    w->report = report;
+}
