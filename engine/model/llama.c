@@ -1,0 +1,80 @@
+/* Llama 3 (Touvron et al. 2023, Grattafiori et al. 2024): pre-norm layers of causal grouped-query
+ * attention and SwiGLU.
+ *
+ * Follows transformers' LlamaModel, whose half-split rotation becomes the rotation of adjacent
+ * pairs once the rows of q and k are reordered while loading (HYV_LAYOUT_HALVES). Knows no tokens
+ * and no files.
+ */
+#include "llama.h"
+
+void hyv_llama_bind(hyv_llama *m, const hyv_llama_config *config, const hyv_binder *b)
+{
+    const hyv_llama_config c = m->config = *config;
+    const int64_t q_width = c.heads * c.head_dim, kv_width = c.kv_heads * c.head_dim;
+    const hyv_matrix_spec q = {
+        .rows = q_width, .cols = c.width, .layout = HYV_LAYOUT_HALVES, .detail = c.head_dim};
+    const hyv_matrix_spec k = {
+        .rows = kv_width, .cols = c.width, .layout = HYV_LAYOUT_HALVES, .detail = c.head_dim};
+    b->table(b->opaque, &m->embedding, "embed_tokens.weight", c.vocabulary, c.width);
+    for (int i = 0; i < (int)c.layers_used; i++) {
+        hyv_llama_layer *l = &m->layer[i];
+        hyv_bind_block(b, "layers", i);
+        hyv_bind_vector(b, &l->input_norm, c.width, "layers.%d.input_layernorm.weight", i);
+        hyv_bind_matrix(b, &l->q, &q, "layers.%d.self_attn.q_proj", i);
+        hyv_bind_matrix(b, &l->k, &k, "layers.%d.self_attn.k_proj", i);
+        hyv_bind_linear(b, &l->v, kv_width, c.width, false, "layers.%d.self_attn.v_proj", i);
+        hyv_bind_linear(b, &l->o, c.width, q_width, false, "layers.%d.self_attn.o_proj", i);
+        hyv_bind_vector(b, &l->post_norm, c.width, "layers.%d.post_attention_layernorm.weight", i);
+        hyv_bind_linear(b, &l->gate, c.mlp_width, c.width, false, "layers.%d.mlp.gate_proj", i);
+        hyv_bind_linear(b, &l->up, c.mlp_width, c.width, false, "layers.%d.mlp.up_proj", i);
+        hyv_bind_linear(b, &l->down, c.width, c.mlp_width, false, "layers.%d.mlp.down_proj", i);
+    }
+}
+
+/* h += o(attention(rms(h))) */
+static void attention(hyv_backend *be, const hyv_llama_config *c, const hyv_llama_layer *l,
+                      hyv_mat x, hyv_rope_table rope)
+{
+    const size_t mark = hyv_mark(be);
+    hyv_mat h = hyv_new(be, x.rows, c->width);
+    hyv_mat q = hyv_new(be, x.rows, c->heads * c->head_dim);
+    hyv_mat k = hyv_new(be, x.rows, c->kv_heads * c->head_dim);
+    hyv_mat v = hyv_new(be, x.rows, c->kv_heads * c->head_dim);
+    hyv_mat a = hyv_new(be, x.rows, c->heads * c->head_dim);
+    hyv_rms_norm(be, h, x, l->input_norm, c->width, (float)c->eps);
+    hyv_linear(be, q, h, &l->q);
+    hyv_linear(be, k, h, &l->k);
+    hyv_linear(be, v, h, &l->v);
+    hyv_rope(be, q, rope);
+    hyv_rope(be, k, rope);
+    hyv_attention(be, a, q, k, v, (int)c->heads, 1);
+    hyv_linear(be, h, a, &l->o);
+    hyv_add(be, x, h, HYV_NO_MAT);
+    hyv_release(be, mark);
+}
+
+/* h += down(silu(gate(rms(h))) * up(rms(h))) */
+static void mlp(hyv_backend *be, const hyv_llama_config *c, const hyv_llama_layer *l, hyv_mat x)
+{
+    const size_t mark = hyv_mark(be);
+    hyv_mat h = hyv_new(be, x.rows, c->width);
+    hyv_mat gate = hyv_new(be, x.rows, c->mlp_width);
+    hyv_mat up = hyv_new(be, x.rows, c->mlp_width);
+    hyv_rms_norm(be, h, x, l->post_norm, c->width, (float)c->eps);
+    hyv_linear(be, gate, h, &l->gate);
+    hyv_linear(be, up, h, &l->up);
+    hyv_act(be, gate, gate, up, HYV_SILU);
+    hyv_linear(be, h, gate, &l->down);
+    hyv_add(be, x, h, HYV_NO_MAT);
+    hyv_release(be, mark);
+}
+
+void hyv_llama_forward(hyv_backend *be, const hyv_llama *m, hyv_mat x, hyv_rope_table rope,
+                       const hyv_watch *watch)
+{
+    for (int i = 0; i < (int)m->config.layers_used; i++) {
+        attention(be, &m->config, &m->layer[i], x, rope);
+        mlp(be, &m->config, &m->layer[i], x);
+        hyv_see(watch, "layers", i, x);
+    }
+}
