@@ -1,38 +1,24 @@
-/* Looking at a module's output from outside, as a test does that compares stage by stage.
+/* A window into the forward pass: called with each module's output as it is made.
  *
- * A model that can be watched holds a hyv_watcher and calls hyv_watch_see behind each module whose
- * output the published code could show, under that module's name in the diffusers layout. Without a
- * watcher nothing is formatted or copied. Knows no model and no file.
+ * Progress reports and the tests that compare stages both look through it. `module` is the name of
+ * the diffusers layout without indices
+ * ("transformer_blocks"), `index` which of them, -1 if there is only one; the value may be
+ * overwritten as soon as the call returns. Not looking (NULL) costs nothing.
  */
 #ifndef HYV_MODEL_WATCH_H
 #define HYV_MODEL_WATCH_H
 
-#include <stdarg.h>
-#include <stdio.h>
+#include "../../kernels/types.h"
 
-#include "../../kernels/ops.h"
-
-/* `value` lies on the backend and is overwritten soon: whoever wants it downloads it at once. */
-typedef void (*hyv_watch)(void *opaque, const char *module, hyv_mat value);
-
-typedef struct hyv_watcher {
+typedef struct hyv_watch {
     void *opaque;
-    hyv_watch see; /* NULL: nobody looks */
-} hyv_watcher;
+    void (*see)(void *opaque, const char *module, int index, hyv_mat value);
+} hyv_watch;
 
-/* `format` makes the module's name. */
-__attribute__((format(printf, 3, 4))) static inline void
-hyv_watch_see(const hyv_watcher *watcher, hyv_mat value, const char *format, ...)
+static inline void hyv_see(const hyv_watch *watch, const char *module, int index, hyv_mat value)
 {
-    if (!watcher->see)
-        return;
-    char module[128];
-    va_list args;
-    va_start(args, format);
-    const int length = vsnprintf(module, sizeof(module), format, args);
-    va_end(args);
-    if (length >= 0)
-        watcher->see(watcher->opaque, module, value);
+    if (watch && watch->see)
+        watch->see(watch->opaque, module, index, value);
 }
 
 #endif
