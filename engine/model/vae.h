@@ -1,0 +1,86 @@
+/* The causal 3-D VAE of HunyuanVideo: latents [t*h*w, latent_channels] to pixels in about -1 to 1.
+ *
+ * A latent of t frames gives temporal_compression * (t - 1) + 1 pictures, spatial_compression times
+ * as large. Normalisation takes its statistics over the whole grid it is given, so a decoder run
+ * over a part of a video (a tile) gives another result by design; cutting and blending stand in
+ * run/vae_tiles.h. All numbers come from the configuration. Knows no files and no pixel formats.
+ */
+#ifndef HYV_MODEL_VAE_H
+#define HYV_MODEL_VAE_H
+
+#include "bind.h"
+#include "watch.h"
+
+enum {
+    HYV_VAE_BLOCKS_MAX = 8,
+    HYV_VAE_LAYERS_MAX = 16, /* resnets of an encoder block; a decoder block has one more */
+    HYV_VAE_CHANNELS_MAX = 16384,
+    HYV_VAE_LATENT_CHANNELS_MAX = 1024,
+    HYV_VAE_COMPRESSION_MAX = 128, /* 2 to the power of HYV_VAE_BLOCKS_MAX - 1 */
+    HYV_VAE_PICTURE_CHANNELS = 3   /* the pictures of this project are RGB */
+};
+
+/* config.json of the component; names as there. */
+typedef struct hyv_vae_config {
+    int blocks;                                     /* entries of block_out_channels */
+    int64_t block_out_channels[HYV_VAE_BLOCKS_MAX]; /* from the pixels to the latents */
+    int64_t layers_per_block;
+    int64_t norm_num_groups;
+    int64_t latent_channels;
+    int64_t out_channels;
+    int64_t spatial_compression;  /* powers of two, however the block types are called */
+    int64_t temporal_compression; /* ... the last temporal doublings fall on the spatial ones */
+    bool mid_block_attention;
+} hyv_vae_config;
+
+/* Normalise, SiLU, convolve, twice; added to its input, through `shortcut` if the width changes. */
+typedef struct hyv_vae_resnet {
+    int64_t in, out;
+    hyv_affine norm1, norm2;
+    hyv_weight conv1, conv2, shortcut;
+} hyv_vae_resnet;
+
+/* One head over all voxels of a frame and of the frames before it. */
+typedef struct hyv_vae_attention {
+    hyv_affine norm;
+    hyv_weight q, k, v, out;
+} hyv_vae_attention;
+
+typedef struct hyv_vae_mid {
+    hyv_vae_resnet resnet[2];
+    hyv_vae_attention attention;
+} hyv_vae_mid;
+
+typedef struct hyv_vae_up {
+    hyv_vae_resnet resnet[HYV_VAE_LAYERS_MAX + 1];
+    bool space, time;    /* doubles the grid in h and w; in t too */
+    hyv_weight upsample; /* the convolution behind the doubling */
+} hyv_vae_up;
+
+typedef struct hyv_vae {
+    hyv_vae_config config;
+    hyv_weight post_quant;
+    hyv_weight conv_in;
+    hyv_vae_mid mid;
+    hyv_vae_up up[HYV_VAE_BLOCKS_MAX];
+    hyv_affine norm_out;
+    hyv_weight conv_out;
+} hyv_vae;
+
+/* NULL, or what is wrong with these numbers, as a phrase that names the member and what is valid.
+ * The functions below want a configuration that passed. */
+const char *hyv_vae_config_fault(const hyv_vae_config *config);
+
+/* The grid of the pictures that a grid of latents decodes to. */
+hyv_grid hyv_vae_pictures(const hyv_vae_config *config, hyv_grid latents);
+
+/* Lists each tensor of the decoder once. */
+void hyv_vae_bind(hyv_vae *m, const hyv_vae_config *config, const hyv_binder *binder);
+
+/* out [rows of hyv_vae_pictures(grid), out_channels] from z [t*h*w, latent_channels], which is
+ * already divided by the scaling factor. Beside z and out the arena holds at most the input and the
+ * two halves of the widest resnet at a time. */
+void hyv_vae_decode(hyv_backend *be, const hyv_vae *m, hyv_mat z, hyv_grid grid, hyv_mat out,
+                    const hyv_watch *watch);
+
+#endif
