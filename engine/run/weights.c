@@ -398,3 +398,9 @@ void hyv_weights_report(hyv_weights *w, void *opaque,
     w->report_opaque = opaque;
     w->report = report;
 }
+
+void hyv_table_row(float *out, hyv_mat table, int64_t row)
+{
+    for (int64_t i = 0; i < table.cols; i++)
+        out[i] = element(table.data, table.type, row * table.ld + i);
+}

@@ -41,4 +41,7 @@ void hyv_weights_report(hyv_weights *w, void *opaque,
                         void (*report)(void *opaque, const char *name, bool misshapen,
                                        const char *note));
 
+/* Row `row` of a table that the binder gave, as f32: out[table.cols]. */
+void hyv_table_row(float *out, hyv_mat table, int64_t row);
+
 #endif
