@@ -39,6 +39,9 @@ void hyv_string_append_bytes(hyv_string *s, const char *bytes, size_t n);
 const char *hyv_string_text(const hyv_string *s); /* "" while empty */
 void hyv_string_free(hyv_string *s);
 
+/* How many leading bytes of `text` are valid UTF-8: `size` if all are. */
+size_t hyv_utf8_check(const char *text, size_t size);
+
 /* A regular file mapped read-only. */
 typedef struct hyv_map {
     const uint8_t *data;
@@ -46,12 +49,13 @@ typedef struct hyv_map {
 } hyv_map;
 
 /* 0, or negative errno (-EISDIR for a folder, -EINVAL for anything else that is not a regular
- * file). An empty file has size 0. */
+ * file). An empty file has size 0. Data is never NULL after a call of either. */
 int hyv_map_open(hyv_map *map, const char *path);
 void hyv_map_close(hyv_map *map);
 
 /* The whole of a file of at most `max` bytes, with a NUL behind it that *size does not count. Works
- * on pipes. -EFBIG if it is larger. *text is freed with hyv_free_host. */
+ * on pipes; a signal that arrives meanwhile ends it with -EINTR. -EFBIG if it is larger. *text is
+ * freed with hyv_free_host. */
 int hyv_file_read(char **text, size_t *size, const char *path, size_t max);
 
 /* "folder/name" in a new string, NULL if memory is short. */
