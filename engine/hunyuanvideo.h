@@ -8,26 +8,31 @@
  *     hyv_options_set(o, "prompt", "a cat walks on the grass, realistic style");
  *     hyv_context *c = NULL;
  *     hyv_video video = HYV_INIT(hyv_video);
- *     int err = hyv_open(&c, o, &callbacks);            // checkpoint headers only: milliseconds
- *     if (err >= 0) err = hyv_start(c, o, &video);      // size, frames, memory plan: still no
- * heavy work while (err >= 0 && (err = hyv_read(c, &image)) > 0)
- *         ...                                           // the first call encodes the text and
- * denoises if (err < 0) puts(hyv_error(c)); hyv_close(&c); hyv_options_free(&o);
+ *     int err = hyv_open(&c, o, &callbacks);   // checkpoint headers only: milliseconds
+ *     if (err >= 0)
+ *         err = hyv_start(c, o, &video);       // size, frames, memory plan: no heavy work yet
+ *     while (err >= 0 && (err = hyv_read(c, &image)) > 0)
+ *         ...                                  // the first call encodes the text and denoises
+ *     if (err < 0)
+ *         puts(hyv_error(c));
+ *     hyv_close(&c);
+ *     hyv_options_free(&o);
  *
  * Conventions
+ *
  * - Functions that can fail return 0 or a positive number for success and a negative errno for
- * failure, which is FFmpeg's AVERROR on POSIX systems. In use: EINVAL (option), ENOENT and other
- * file errors, EBADMSG (malformed or damaged file), ENOTSUP (a model or tensor type this library
- * does not run), ENOSYS (the model or device lacks the feature), ENODEV, ENOMEM, EIO, ECANCELED.
+ *   failure, which is FFmpeg's AVERROR on POSIX systems. In use: EINVAL (option), ENOENT and other
+ *   file errors, EBADMSG (malformed or damaged file), ENOTSUP (a model or tensor type this library
+ *   does not run), ENOSYS (the model or device lacks the feature), ENODEV, ENOMEM, EIO, ECANCELED.
  * - The reason is given once to the log callback at level HYV_LOG_ERROR and stays readable through
- * hyv_error.
- * - The library never prints, never exits, installs no signal handler, and keeps no global state.
- * Contexts are independent; one context is used by one thread at a time, but hyv_cancel may be
- * called from any.
+ *   hyv_error. Being cancelled is no error and is not logged.
+ * - The library never prints, never exits, installs no signal handler, reads no environment
+ *   variable, and keeps no global state. Contexts are independent; one context is used by one
+ *   thread at a time, but hyv_cancel may be called from any.
  * - Structs that cross the border begin with their size; set it with HYV_INIT. Members are only
- * ever appended, and a shorter struct of an older caller is accepted.
+ *   ever appended, and a shorter struct of an older caller is accepted.
  * - Same seed, same video: on the CPU in fp32 the same bytes for any number of threads and any
- * x86-64 processor with FMA.
+ *   x86-64 processor with FMA.
  */
 #ifndef HUNYUANVIDEO_H
 #define HUNYUANVIDEO_H
@@ -72,7 +77,7 @@ typedef struct hyv_context hyv_context; /* opaque: an opened model */
 HYV_API unsigned hyv_version(void);
 
 /* ---- options
- * -----------------------------------------------------------------------------------------------------------
+ *
  * Everything that can be chosen is a named option with a string value; hyv_options_next lists them
  * with type, range and default. An option belongs to the model (read by hyv_open) or to the video
  * (read by hyv_start). */
@@ -81,7 +86,6 @@ enum hyv_option_type {
     HYV_OPTION_STRING,
     HYV_OPTION_INT,   /* decimal */
     HYV_OPTION_FLOAT, /* decimal, '.' whatever the locale */
-    HYV_OPTION_BOOL,  /* 0, 1, false, true, no, yes */
     HYV_OPTION_ENUM   /* one of `values` */
 };
 
@@ -96,6 +100,7 @@ typedef struct hyv_option_info {
     const char *default_value; /* as a string; "" for none */
     double min, max;           /* of INT and FLOAT */
     const char *values;        /* of ENUM: "auto|c|avx2|avx512"; otherwise NULL */
+    double step;               /* of INT: values are min + k * step; 0: all from min to max */
 } hyv_option_info;
 
 /* An empty set, in which every option has its default; NULL if memory is short. */
@@ -110,22 +115,26 @@ HYV_API void hyv_options_free(hyv_options **options);
 HYV_API int hyv_options_set(hyv_options *options, const char *name, const char *value);
 
 /* Loads a preset, a YAML mapping of option names to scalars: a path if the string has a slash, else
- * NAME.yaml of the directories that the option "presets" (colon-separated) and the installation
- * name. Options that hyv_options_set gave stay, whatever the order of the calls. -ENOENT: no such
- * preset ("error" then lists the ones there are); -EINVAL: malformed ("error" names the line). */
+ * NAME.yaml in a folder of the option "presets" (colon-separated), in ../../presets, ../presets or
+ * ../share/hunyuanvideo/presets seen from where this library lies, or in the installation's
+ * PREFIX/share/hunyuanvideo/presets. "auto" is no preset and loads nothing. Options that
+ * hyv_options_set gave stay, whatever the order of the calls; a later preset wins over an earlier.
+ * -ENOENT: no such preset ("error" then lists the ones there are); -EINVAL: malformed ("error"
+ * names the line). On failure nothing is changed.
+ *
+ * A model folder may hold a preset of its own, hunyuanvideo.yaml; its values are the defaults for
+ * that model. */
 HYV_API int hyv_options_load(hyv_options *options, const char *preset);
 
 /* The value in force (set, from a preset, or the default), owned by `options` until the option is
- * set again; NULL if there is no such option. "error": why the last call failed, "" if it did not.
- */
+ * set again; NULL if there is no such option. "error": why the last call that changes options
+ * failed, "" if it did not. */
 HYV_API const char *hyv_options_get(const hyv_options *options, const char *name);
 
 /* Walks the option table: NULL gives the first row, the last row gives NULL. */
 HYV_API const hyv_option_info *hyv_options_next(const hyv_option_info *previous);
 
-/* ---- callbacks
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- callbacks */
 
 enum hyv_log_level { HYV_LOG_ERROR, HYV_LOG_WARNING, HYV_LOG_INFO, HYV_LOG_VERBOSE, HYV_LOG_DEBUG };
 
@@ -141,8 +150,8 @@ typedef struct hyv_progress {
     double remaining; /* estimated seconds to the end of the phase; negative while unknown */
 } hyv_progress;
 
-/* Any member may be NULL. Calls come on the thread that called into the library, except interrupt.
- */
+/* Any member may be NULL. Calls come on the thread that called into the library, except that
+ * interrupt may come on any. */
 typedef struct hyv_callbacks {
     size_t size;
     void *opaque;
@@ -155,9 +164,7 @@ typedef struct hyv_callbacks {
     int (*interrupt)(void *opaque);
 } hyv_callbacks;
 
-/* ---- a video
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- a video */
 
 /* What hyv_start resolved and planned. Bytes and operations come from a dry run of the very
  * operators that will run. */
@@ -233,8 +240,8 @@ HYV_API int hyv_start(hyv_context *context, const hyv_options *options, hyv_vide
  * end, further calls return the same. */
 HYV_API int hyv_read(hyv_context *context, const hyv_image *out);
 
-/* Makes the running or the next hyv_read fail with -ECANCELED soon. Any thread; async-signal-safe.
- */
+/* Makes the running or the next hyv_start or hyv_read fail with -ECANCELED soon. Any thread;
+ * async-signal-safe. */
 HYV_API void hyv_cancel(hyv_context *context);
 
 /* Why the last call failed; "" if it did not. Valid until the next call. Never NULL. */
@@ -243,9 +250,7 @@ HYV_API const char *hyv_error(const hyv_context *context);
 /* Frees everything and sets *context to NULL; accepts NULL inside. */
 HYV_API void hyv_close(hyv_context **context);
 
-/* ---- looking into a model
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- looking into a model */
 
 enum hyv_tensor_state {
     HYV_TENSOR_USED,

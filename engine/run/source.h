@@ -11,7 +11,7 @@
 
 #include "../base/log.h"
 #include "../hunyuanvideo.h"
-#include "options.h"
+#include "params.h"
 
 /* What a source reports and asks while it works. Outlives the source. */
 typedef struct hyv_run {

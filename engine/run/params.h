@@ -1,0 +1,75 @@
+/* The typed values that the engine works with, made from option strings.
+ *
+ * Options are checked one by one when they are set; here they are put together: a size from the
+ * trained ones, a seed drawn, a model's folder found. What only the model can know (is it there,
+ * does it take guidance) is left to whoever opens it.
+ */
+#ifndef HYV_RUN_PARAMS_H
+#define HYV_RUN_PARAMS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../base/log.h"
+#include "../hunyuanvideo.h"
+#include "../text/prompt.h"
+
+enum hyv_tiling {
+    HYV_TILING_AUTO, /* as OFFICIAL, which cuts only what is larger than a tile */
+    HYV_TILING_OFF,
+    HYV_TILING_OFFICIAL, /* 17 latent frames by 32 x 32, stride 12 and 24 */
+    HYV_TILING_DIFFUSERS /* 5 latent frames by 32 x 32, stride 3 and 24 */
+};
+
+/* Values of hyv_params.test_fail other than a frame number. */
+enum { HYV_FAIL_NONE = -2, HYV_FAIL_PLAN = -1 };
+
+/* Strings are owned. The first half is filled by hyv_params_model, the second by hyv_params_video.
+ */
+typedef struct hyv_params {
+    char *model; /* "test", or the path of a folder or file that exists */
+    char *isa;   /* "auto", "c", "avx2", "avx512" */
+    int threads; /* 0: as many as the process may use */
+    bool trace;  /* a log line (HYV_LOG_DEBUG) for each operator */
+
+    char *prompt;   /* UTF-8, may be "" */
+    char *negative; /* UTF-8, may be "" */
+    int width, height;
+    bool size_trained; /* width x height is in the list of the option "sizes" */
+    int frames;
+    int rate_num, rate_den;
+    int steps;
+    double guidance, shift, cfg;
+    int64_t seed;               /* drawn if the option was -1 */
+    enum hyv_template template; /* "auto" resolved: image for one frame, else video */
+    enum hyv_tiling tiling;
+    int test_step_ms, test_frame_ms;
+    int test_fail; /* HYV_FAIL_..., or the number of a frame from 0 */
+} hyv_params;
+
+/* Model options of `options`. Finds the model's folder, refuses devices (-ENODEV) and precisions
+ * (-ENOSYS) that this build lacks; -ENOENT lists where it looked. *params must be zero, or is
+ * cleared first. */
+int hyv_params_model(hyv_params *params, const hyv_options *options, hyv_log *log);
+
+/* Video options of `options`, those it does not give taken from `defaults` (may be NULL). Replaces
+ * what an earlier call filled in. */
+int hyv_params_video(hyv_params *params, const hyv_options *options, const hyv_options *defaults,
+                     hyv_log *log);
+
+void hyv_params_clear(hyv_params *params);
+
+/* ---- notations of single values, for the option table; false if `text` is not in that form */
+
+enum { HYV_RATE_MAX = 1000, HYV_ASPECT_MAX = 16 };
+
+/* "16:9", "30000/1001", "23.976" or "24" as a reduced fraction, from 1/max to max. */
+bool hyv_value_ratio(const char *text, int max, int *num, int *den);
+
+/* The next "1280x720" of a list with blanks between, behind which *text is left. */
+bool hyv_value_size(const char **text, int *width, int *height);
+
+/* "none", "plan", "first" or a frame number. */
+bool hyv_value_failure(const char *text, int *frame);
+
+#endif
