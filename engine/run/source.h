@@ -10,6 +10,7 @@
 #define HYV_RUN_SOURCE_H
 
 #include "../base/log.h"
+#include "../base/util.h"
 #include "../hunyuanvideo.h"
 #include "params.h"
 
