@@ -1,0 +1,500 @@
+/* Opens a component's weights and looks tensors up by name: see checkpoint.h.
+ *
+ * Which file of a folder holds them follows diffusers and transformers: one safetensors file, or
+ * shards with an index (`weight_map`: tensor -> file). Containers are told by their first bytes,
+ * never by their names. Executes nothing, follows no path out of the folder, allocates from no
+ * declared size. Does not know what a tensor is for.
+ */
+#include "checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "../base/json.h"
+
+enum { INDEX_BYTES_MAX = 16 << 20 };
+
+struct shard {
+    char *path;
+    hyv_map map;
+};
+
+struct entry {
+    hyv_tensor tensor;
+    char *name; /* as in the file; tensor.name points into it */
+    int shard;
+};
+
+struct hyv_checkpoint {
+    char *path;
+    struct shard *shards;
+    int shard_count;
+    struct entry *entries;
+    int64_t count, capacity;
+    int32_t *slots;    /* hash table of entries + 1; 0 is free */
+    size_t slot_count; /* a power of two, at least twice the entries */
+    size_t bytes;
+};
+
+static const hyv_reader *const readers[] = {&hyv_reader_safetensors};
+
+/* Look-up: open addressing, FNV-1a. */
+
+static size_t name_slot(const hyv_checkpoint *c, const char *name)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (const char *p = name; *p; p++)
+        h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+    size_t slot = (size_t)(h ^ h >> 32) & (c->slot_count - 1);
+    while (c->slots[slot] && strcmp(c->entries[c->slots[slot] - 1].tensor.name, name) != 0)
+        slot = (slot + 1) & (c->slot_count - 1);
+    return slot;
+}
+
+static bool rebuild_table(hyv_checkpoint *c, size_t slot_count)
+{
+    int32_t *slots = hyv_calloc(slot_count, sizeof(*slots));
+    if (!slots)
+        return false;
+    hyv_free_host(c->slots);
+    c->slots = slots;
+    c->slot_count = slot_count;
+    for (int64_t i = 0; i < c->count; i++)
+        c->slots[name_slot(c, c->entries[i].tensor.name)] = (int32_t)i + 1;
+    return true;
+}
+
+hyv_tensor *hyv_checkpoint_find(hyv_checkpoint *c, const char *name)
+{
+    const int32_t found = c->slot_count ? c->slots[name_slot(c, name)] : 0;
+    return found ? &c->entries[found - 1].tensor : NULL;
+}
+
+int64_t hyv_checkpoint_count(const hyv_checkpoint *c)
+{
+    return c->count;
+}
+
+hyv_tensor *hyv_checkpoint_at(hyv_checkpoint *c, int64_t index)
+{
+    return index >= 0 && index < c->count ? &c->entries[index].tensor : NULL;
+}
+
+size_t hyv_checkpoint_bytes(const hyv_checkpoint *c)
+{
+    return c->bytes;
+}
+
+const char *hyv_checkpoint_path(const hyv_checkpoint *c)
+{
+    return c->path;
+}
+
+int64_t hyv_checkpoint_strip(hyv_checkpoint *c, const char *prefix)
+{
+    const size_t n = strlen(prefix);
+    int64_t having = 0;
+    for (int64_t i = 0; i < c->count; i++) {
+        const char *name = c->entries[i].tensor.name;
+        having += strncmp(name, prefix, n) == 0 && name[n];
+    }
+    if (n == 0 || having <= c->count / 2)
+        return 0;
+    /* A name must stay unique: a tensor whose short name is taken keeps the long one. */
+    int64_t renamed = 0;
+    for (int64_t i = 0; i < c->count; i++) {
+        hyv_tensor *t = &c->entries[i].tensor;
+        if (strncmp(t->name, prefix, n) == 0 && t->name[n] &&
+            !hyv_checkpoint_find(c, t->name + n)) {
+            t->name += n;
+            renamed++;
+        }
+    }
+    memset(c->slots, 0, c->slot_count * sizeof(*c->slots));
+    for (int64_t i = 0; i < c->count; i++)
+        c->slots[name_slot(c, c->entries[i].tensor.name)] = (int32_t)i + 1;
+    return renamed;
+}
+
+void hyv_checkpoint_drop(hyv_checkpoint *c)
+{
+    for (int i = 0; i < c->shard_count; i++)
+        if (c->shards[i].map.size)
+            madvise((void *)(uintptr_t)c->shards[i].map.data, c->shards[i].map.size, MADV_DONTNEED);
+}
+
+/* Adding tensors. */
+
+static bool grow_entries(hyv_checkpoint *c)
+{
+    if (c->count < c->capacity)
+        return true;
+    const int64_t capacity = c->capacity ? c->capacity * 2 : 256;
+    struct entry *entries = hyv_realloc(c->entries, (size_t)capacity, sizeof(*entries));
+    if (!entries)
+        return false;
+    c->entries = entries;
+    c->capacity = capacity;
+    return rebuild_table(c, (size_t)capacity * 2);
+}
+
+static int check_tensor(const hyv_checkpoint *c, const hyv_tensor *t, const char *path,
+                        hyv_log *log)
+{
+    const size_t length = strlen(t->name);
+    if (length < 1 || length > HYV_TENSOR_NAME_MAX)
+        return hyv_log_error(log, -EBADMSG, "%s: a tensor's name has %zu bytes, not 1 to %d", path,
+                             length, HYV_TENSOR_NAME_MAX);
+    if (hyv_utf8_check(t->name, length) != length)
+        return hyv_log_error(log, -EBADMSG, "%s: a tensor's name is not UTF-8", path);
+    if (t->rank < 0 || t->rank > HYV_TENSOR_RANK_MAX)
+        return hyv_log_error(log, -EBADMSG, "%s: tensor '%s' has rank %d, not 0 to %d", path,
+                             t->name, t->rank, HYV_TENSOR_RANK_MAX);
+    size_t count = 1;
+    for (int i = 0; i < t->rank; i++)
+        if (t->shape[i] < 0 || !hyv_mul_size(count, (size_t)t->shape[i], &count) ||
+            count > INT64_MAX)
+            return hyv_log_error(log, -EBADMSG, "%s: tensor '%s' has an impossible shape", path,
+                                 t->name);
+    const size_t bytes = hyv_type_size(t->type, (int64_t)count);
+    if (t->count != (int64_t)count || t->size_bytes != bytes || (count && !bytes))
+        return hyv_log_error(log, -EBADMSG,
+                             "%s: tensor '%s' holds %zu bytes, its shape asks for %zu", path,
+                             t->name, t->size_bytes, bytes);
+    const hyv_map *map = &c->shards[c->shard_count - 1].map;
+    const uintptr_t first = (uintptr_t)map->data, at = (uintptr_t)t->data;
+    if (at < first || at - first > map->size || t->size_bytes > map->size - (at - first))
+        return hyv_log_error(log, -EBADMSG, "%s: tensor '%s' lies outside the file", path, t->name);
+    return 0;
+}
+
+int hyv_checkpoint_add(hyv_checkpoint *c, const hyv_tensor *tensor, const char *path, hyv_log *log)
+{
+    const int err = check_tensor(c, tensor, path, log);
+    if (err)
+        return err;
+    if (c->count >= HYV_TENSORS_MAX)
+        return hyv_log_error(log, -EBADMSG, "%s: more than %d tensors", path, HYV_TENSORS_MAX);
+    const hyv_tensor *twin = hyv_checkpoint_find(c, tensor->name);
+    if (twin) {
+        const struct entry *e = (const struct entry *)(const void *)twin;
+        return hyv_log_error(log, -EBADMSG, "tensor '%s' stands twice: in %s and in %s",
+                             tensor->name, c->shards[e->shard].path, path);
+    }
+    char *name = hyv_strdup(tensor->name);
+    if (!name || !grow_entries(c)) {
+        hyv_free_host(name);
+        return hyv_log_error(log, -ENOMEM, "%s: not enough memory for its list of tensors", path);
+    }
+    struct entry *e = &c->entries[c->count++];
+    *e = (struct entry){*tensor, name, c->shard_count - 1};
+    e->tensor.name = name;
+    e->tensor.used = 0;
+    c->bytes += tensor->size_bytes; /* cannot wrap: the ranges lie in mapped files */
+    c->slots[name_slot(c, name)] = (int32_t)c->count;
+    return 0;
+}
+
+/* Telling files apart. */
+
+struct container {
+    size_t offset;
+    const char *magic;
+    size_t magic_size;
+    int err;
+    const char *message;
+};
+
+#define MAGIC(s) s, sizeof(s) - 1
+
+static const struct container foreign[] = {
+    {0, MAGIC("version https://git-lfs"), -EBADMSG,
+     "a Git LFS pointer, not the weights themselves: fetch them with 'git lfs pull'"},
+    {0, MAGIC("GGUF"), -ENOTSUP,
+     "a GGUF file, which this build does not read yet: use the safetensors version"},
+    {0, MAGIC("FUGG"), -ENOTSUP, "a big-endian GGUF file: use the safetensors version"},
+    {0, MAGIC("PK\3\4"), -ENOTSUP,
+     "a PyTorch (zip) file, which this build does not read yet: convert it to safetensors"},
+    {0, MAGIC("\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"), -ENOTSUP,
+     "a legacy (before 1.6) PyTorch file: save it again with a current PyTorch, or convert it to "
+     "safetensors"},
+    {0, MAGIC("\x80"), -ENOTSUP,
+     "a bare Python pickle, which is never read here: convert it to safetensors"},
+    {257, MAGIC("ustar"), -ENOTSUP,
+     "a tar archive (legacy PyTorch or a packed folder): unpack it, or convert it to safetensors"},
+    {0, MAGIC("\x89HDF\r\n"), -ENOTSUP, "an HDF5 file: convert it to safetensors"},
+    {0, MAGIC("<"), -EBADMSG,
+     "an HTML or XML page saved in place of the weights (a failed download?): fetch it again"},
+    {0, MAGIC("{"), -EBADMSG, "a text (JSON) file, not weights"},
+};
+
+static int refuse_foreign(const hyv_map *map, const char *path, hyv_log *log)
+{
+    for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
+        const struct container *f = &foreign[i];
+        if (map->size >= f->offset + f->magic_size &&
+            memcmp(map->data + f->offset, f->magic, f->magic_size) == 0)
+            return hyv_log_error(log, f->err, "%s: this is %s", path, f->message);
+    }
+    return hyv_log_error(log, -EBADMSG,
+                         "%s: not a safetensors file: after the first 8 bytes, the length of the "
+                         "header, '{' must follow (found %s)",
+                         path, map->size < 9 ? "the end of the file" : "something else");
+}
+
+/* Maps a file, finds the reader that knows it, lets it add its tensors. Takes `path` over. */
+static int open_shard(hyv_checkpoint *c, char *path, hyv_log *log)
+{
+    struct shard *shards =
+        path ? hyv_realloc(c->shards, (size_t)c->shard_count + 1, sizeof(*shards)) : NULL;
+    if (!shards) {
+        hyv_free_host(path);
+        return hyv_log_error(log, -ENOMEM, "not enough memory to open a checkpoint");
+    }
+    c->shards = shards;
+    struct shard *s = &c->shards[c->shard_count++];
+    *s = (struct shard){.path = path};
+    const int err = hyv_map_open(&s->map, path);
+    if (err == -EISDIR || err == -EINVAL)
+        return hyv_log_error(log, err, "%s: not a regular file", path);
+    if (err)
+        return hyv_log_error(log, err, "%s: cannot be opened: %s", path, strerror(-err));
+    if (s->map.size == 0)
+        return hyv_log_error(log, -EBADMSG, "%s: the file is empty", path);
+    for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]); i++)
+        if (readers[i]->probe(&s->map))
+            return readers[i]->open(c, &s->map, path, log);
+    return refuse_foreign(&s->map, path, log);
+}
+
+/* Sharded sets. */
+
+/* A shard must be a plain file name, and, links resolved, lie in the index's folder. The hub's
+ * download cache is the one exception: there `X/snapshots/REVISION/...` links into `X/blobs/`. */
+static int check_shard(const char *folder, const char *path, const char *name, const char *index,
+                       hyv_log *log)
+{
+    if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strpbrk(name, "/\\"))
+        return hyv_log_error(log, -EBADMSG, "%s: '%s' is not a plain file name", index, name);
+    char root[PATH_MAX], real[PATH_MAX];
+    if (!realpath(folder, root) || !realpath(path, real)) {
+        const int err = -errno;
+        return hyv_log_error(log, err, "%s: shard '%s' cannot be opened: %s", index, name,
+                             strerror(-err));
+    }
+    const size_t n = strlen(root);
+    if (strncmp(real, root, n) == 0 && (real[n] == '/' || n == 1))
+        return 0;
+    const char *cache = strstr(root, "/snapshots/");
+    const size_t m = cache ? (size_t)(cache - root) : 0;
+    if (cache && strncmp(real, root, m) == 0 && strncmp(real + m, "/blobs/", 7) == 0)
+        return 0;
+    return hyv_log_error(log, -EBADMSG, "%s: shard '%s' is a link that leads out of the folder",
+                         index, name);
+}
+
+static int shard_by_name(const hyv_checkpoint *c, const char *name)
+{
+    for (int i = 0; i < c->shard_count; i++)
+        if (strcmp(strrchr(c->shards[i].path, '/') + 1, name) == 0)
+            return i;
+    return -1;
+}
+
+static int open_shards(hyv_checkpoint *c, const char *folder, const char *index, json_t *map,
+                       hyv_log *log)
+{
+    const char *tensor;
+    json_t *value;
+    json_object_foreach(map, tensor, value)
+    {
+        const char *name = json_string_value(value);
+        if (!name)
+            return hyv_log_error(log, -EBADMSG, "%s: the file of tensor '%s' is not a string",
+                                 index, tensor);
+        if (shard_by_name(c, name) >= 0)
+            continue;
+        if (c->shard_count >= HYV_SHARDS_MAX)
+            return hyv_log_error(log, -EBADMSG, "%s: more than %d files", index, HYV_SHARDS_MAX);
+        char *path = hyv_path_join(folder, name);
+        int err = path ? check_shard(folder, path, name, index, log)
+                       : hyv_log_error(log, -ENOMEM, "not enough memory to open a checkpoint");
+        if (err)
+            hyv_free_host(path);
+        else
+            err = open_shard(c, path, log);
+        if (err)
+            return err;
+    }
+    json_object_foreach(map, tensor, value)
+    {
+        const char *name = json_string_value(value);
+        const struct entry *e = (const void *)hyv_checkpoint_find(c, tensor);
+        if (!e || e->shard != shard_by_name(c, name))
+            return hyv_log_error(log, -EBADMSG,
+                                 "%s: tensor '%s' is not in '%s', where it should be", index,
+                                 tensor, name);
+    }
+    return 0;
+}
+
+static int open_index(hyv_checkpoint *c, const char *folder, const char *index, hyv_log *log)
+{
+    hyv_json doc;
+    int err = hyv_json_load(&doc, index, INDEX_BYTES_MAX, log);
+    if (err)
+        return err;
+    json_t *map = json_object_get(doc.root, "weight_map");
+    if (!json_is_object(map) || json_object_size(map) == 0)
+        err = hyv_log_error(log, -EBADMSG, "%s: has no 'weight_map'", index);
+    else if (json_object_size(map) > HYV_TENSORS_MAX)
+        err = hyv_log_error(log, -EBADMSG, "%s: more than %d tensors", index, HYV_TENSORS_MAX);
+    else
+        err = open_shards(c, folder, index, map, log);
+    hyv_json_close(&doc);
+    return err;
+}
+
+/* Folders. */
+
+static bool ends_with(const char *s, const char *tail)
+{
+    const size_t n = strlen(s), m = strlen(tail);
+    return n >= m && strcmp(s + n - m, tail) == 0;
+}
+
+/* How many files of the folder have names that end so, and the path of the first. Negative errno if
+ * the folder cannot be read. */
+static int list_files(const char *folder, const char *tail, char **first)
+{
+    int count = 0;
+    *first = NULL;
+    DIR *dir = opendir(folder);
+    if (!dir)
+        return -errno;
+    for (const struct dirent *d = readdir(dir); d && count >= 0; d = readdir(dir)) {
+        if (d->d_name[0] == '.' || !ends_with(d->d_name, tail) || count++ > 0)
+            continue;
+        *first = hyv_path_join(folder, d->d_name);
+        if (!*first)
+            count = -ENOMEM;
+    }
+    closedir(dir);
+    return count;
+}
+
+static int refuse_folder(const char *folder, hyv_log *log)
+{
+    static const char *const others[] = {".gguf", ".pt", ".pth", ".bin", ".ckpt"};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        char *path;
+        if (list_files(folder, others[i], &path) <= 0)
+            continue;
+        const int err = hyv_log_error(
+            log, -ENOTSUP, "%s: only safetensors files are read by this build; there is '%s'",
+            folder, strrchr(path, '/') + 1);
+        hyv_free_host(path);
+        return err;
+    }
+    return hyv_log_error(log, -ENOENT,
+                         "%s: holds no weights (diffusion_pytorch_model.safetensors, "
+                         "model.safetensors, or shards with their .safetensors.index.json)",
+                         folder);
+}
+
+/* The folder's only file with this ending, an index or the weights: 1 if there is none. */
+static int open_only(hyv_checkpoint *c, const char *folder, const char *tail, bool index,
+                     hyv_log *log)
+{
+    char *path;
+    const int count = list_files(folder, tail, &path);
+    int err = 1;
+    if (count < 0)
+        err = hyv_log_error(log, count, "%s: cannot be listed: %s", folder, strerror(-count));
+    else if (count > 1)
+        err =
+            hyv_log_error(log, -EINVAL, "%s: holds %d files that end in '%s': name the one to use",
+                          folder, count, tail);
+    else if (count == 1 && !index)
+        return open_shard(c, path, log);
+    else if (count == 1)
+        err = open_index(c, folder, path, log);
+    hyv_free_host(path);
+    return err;
+}
+
+/* A whole file before an index (as transformers does), usual names before unusual ones. */
+static int open_folder(hyv_checkpoint *c, const char *folder, hyv_log *log)
+{
+    static const char *const names[] = {"diffusion_pytorch_model.safetensors", "model.safetensors"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char *path = hyv_path_join(folder, names[i]);
+        if (!path)
+            return hyv_log_error(log, -ENOMEM, "not enough memory to open a checkpoint");
+        if (hyv_path_is_file(path))
+            return open_shard(c, path, log);
+        hyv_free_host(path);
+    }
+    int err = open_only(c, folder, ".safetensors.index.json", true, log);
+    if (err > 0)
+        err = open_only(c, folder, ".safetensors", false, log);
+    return err > 0 ? refuse_folder(folder, log) : err;
+}
+
+static int open_index_file(hyv_checkpoint *c, const char *path, hyv_log *log)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? hyv_strndup(path, (size_t)(slash - path) + 1) : hyv_strdup(".");
+    if (!folder)
+        return hyv_log_error(log, -ENOMEM, "not enough memory to open a checkpoint");
+    const int err = open_index(c, folder, path, log);
+    hyv_free_host(folder);
+    return err;
+}
+
+int hyv_checkpoint_open(hyv_checkpoint **out, const char *path, hyv_log *log)
+{
+    *out = NULL;
+    hyv_checkpoint *c = hyv_calloc(1, sizeof(*c));
+    char *copy = hyv_strdup(path);
+    int err;
+    if (!c || !copy || !rebuild_table(c, 2))
+        err = hyv_log_error(log, -ENOMEM, "not enough memory to open a checkpoint");
+    else if (hyv_path_is_folder(path))
+        err = open_folder(c, path, log);
+    else if (ends_with(path, ".index.json"))
+        err = open_index_file(c, path, log);
+    else
+        err = open_shard(c, hyv_strdup(path), log);
+    if (c)
+        c->path = copy;
+    else
+        hyv_free_host(copy);
+    if (err)
+        hyv_checkpoint_close(&c);
+    *out = c;
+    return err;
+}
+
+void hyv_checkpoint_close(hyv_checkpoint **checkpoint)
+{
+    hyv_checkpoint *c = *checkpoint;
+    *checkpoint = NULL;
+    if (!c)
+        return;
+    for (int64_t i = 0; i < c->count; i++)
+        hyv_free_host(c->entries[i].name);
+    for (int i = 0; i < c->shard_count; i++) {
+        hyv_map_close(&c->shards[i].map);
+        hyv_free_host(c->shards[i].path);
+    }
+    hyv_free_host(c->entries);
+    hyv_free_host(c->shards);
+    hyv_free_host(c->slots);
+    hyv_free_host(c->path);
+    hyv_free_host(c);
+}
