@@ -41,20 +41,6 @@ size_t hyv_denoiser_bytes(const hyv_dit_config *c, const hyv_denoise_plan *plan)
     return (size_t)(buffers * latents + rope + plan->steps + 1) * sizeof(float);
 }
 
-/* Noise is drawn in the order of [channels, t, h, w] and stored as [t*h*w, channels]; velocity is
- * scratch. */
-static int draw_noise(hyv_denoiser *d)
-{
-    const int64_t rows = d->rows, channels = d->channels;
-    const int err = hyv_rng_normal(d->velocity, rows * channels, (uint64_t)d->plan.seed);
-    if (err < 0)
-        return err;
-    for (int64_t c = 0; c < channels; c++)
-        for (int64_t r = 0; r < rows; r++)
-            d->latents[r * channels + c] = d->velocity[c * rows + r];
-    return 0;
-}
-
 static bool allocate(hyv_denoiser *d)
 {
     const hyv_dit_config *c = &d->m->config;
@@ -90,11 +76,12 @@ int hyv_denoiser_new(hyv_denoiser **out, hyv_backend *be, const hyv_dit *m,
     d->tokens = token_count(&m->config, plan->grid);
     if (be->ops->dry)
         return 0;
-    if (!allocate(d) || draw_noise(d) < 0) {
+    if (!allocate(d)) {
         hyv_denoiser_free(out);
         return hyv_log_error(log, -ENOMEM, "out of memory for the latents (%zu bytes)",
                              hyv_denoiser_bytes(&m->config, plan));
     }
+    hyv_rng_normal(d->latents, d->rows, d->channels, (uint64_t)plan->seed);
     hyv_sigmas(d->sigmas, plan->steps, plan->shift);
     const hyv_grid tokens = {plan->grid.t, plan->grid.h / m->config.patch,
                              plan->grid.w / m->config.patch};

@@ -259,10 +259,10 @@ int hyv_params_video(hyv_params *params, const hyv_options *options, const hyv_o
     const bool image =
         is(s, "template", "image") || (is(s, "template", "auto") && params->frames == 1);
     params->template = image ? HYV_TEMPLATE_IMAGE : HYV_TEMPLATE_VIDEO;
-    params->tiling = is(s, "tiling", "off")         ? HYV_TILING_OFF
-                     : is(s, "tiling", "official")  ? HYV_TILING_OFFICIAL
-                     : is(s, "tiling", "diffusers") ? HYV_TILING_DIFFUSERS
-                                                    : HYV_TILING_AUTO;
+    params->tiling = is(s, "tiling", "off")         ? HYV_TILE_OFF
+                     : is(s, "tiling", "official")  ? HYV_TILE_OFFICIAL
+                     : is(s, "tiling", "diffusers") ? HYV_TILE_DIFFUSERS
+                                                    : HYV_TILE_AUTO;
     params->test_step_ms = integer(s, "test_step_ms", 0);
     params->test_frame_ms = integer(s, "test_frame_ms", 0);
     hyv_value_failure(text(s, "test_fail"), &params->test_fail);

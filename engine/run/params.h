@@ -14,11 +14,11 @@
 #include "../hunyuanvideo.h"
 #include "../text/prompt.h"
 
-enum hyv_tiling {
-    HYV_TILING_AUTO, /* as OFFICIAL, which cuts only what is larger than a tile */
-    HYV_TILING_OFF,
-    HYV_TILING_OFFICIAL, /* 17 latent frames by 32 x 32, stride 12 and 24 */
-    HYV_TILING_DIFFUSERS /* 5 latent frames by 32 x 32, stride 3 and 24 */
+enum hyv_tiling_choice {
+    HYV_TILE_AUTO, /* as OFFICIAL, which cuts only what is larger than a tile */
+    HYV_TILE_OFF,
+    HYV_TILE_OFFICIAL, /* 17 latent frames by 32 x 32, stride 12 and 24 */
+    HYV_TILE_DIFFUSERS /* 5 latent frames by 32 x 32, stride 3 and 24 */
 };
 
 /* Values of hyv_params.test_fail other than a frame number. */
@@ -42,7 +42,7 @@ typedef struct hyv_params {
     double guidance, shift, cfg;
     int64_t seed;               /* drawn if the option was -1 */
     enum hyv_template template; /* "auto" resolved: image for one frame, else video */
-    enum hyv_tiling tiling;
+    enum hyv_tiling_choice tiling;
     int test_step_ms, test_frame_ms;
     int test_fail; /* HYV_FAIL_..., or the number of a frame from 0 */
 } hyv_params;

@@ -1,0 +1,63 @@
+/* An opened model folder: its numbers, its files, its tokenizers, and its networks one at a time on
+ * a backend.
+ *
+ * Opening reads headers only and checks that every tensor is there with the right shape. A network
+ * is loaded when its phase comes and given back after it. Knows no video.
+ */
+#ifndef HYV_RUN_MODEL_H
+#define HYV_RUN_MODEL_H
+
+#include "../checkpoint/checkpoint.h"
+#include "../text/bpe.h"
+#include "config.h"
+#include "source.h"
+#include "weights.h"
+
+enum hyv_component {
+    HYV_TEXT_ENCODER,   /* Llama */
+    HYV_TEXT_ENCODER_2, /* CLIP */
+    HYV_TRANSFORMER,
+    HYV_VAE,
+    HYV_COMPONENTS
+};
+
+typedef struct hyv_model {
+    hyv_model_config config;
+    hyv_checkpoint *file[HYV_COMPONENTS];
+    hyv_bpe *llm_tokens, *clip_tokens;
+    hyv_log *log;
+} hyv_model;
+
+/* One network with its weights on a backend. */
+typedef struct hyv_network {
+    const hyv_model *model;
+    enum hyv_component component;
+    hyv_weights *weights;
+    union {
+        hyv_llama *llama;
+        hyv_clip *clip;
+        hyv_dit *dit;
+        hyv_vae *vae;
+        void *any;
+    } net;
+} hyv_network;
+
+/* The folder's name of a component, also its name in messages: "text_encoder". */
+const char *hyv_component_name(enum hyv_component component);
+
+/* On failure nothing stays open. Errors: see hyv_config_load and hyv_checkpoint_open; -ENOTSUP for
+ * missing and misshapen tensors. */
+int hyv_model_open(hyv_model *m, const char *folder, hyv_log *log);
+void hyv_model_close(hyv_model *m);
+
+/* Binds a component's weights on a backend (on a dry one: counts them). */
+int hyv_network_load(hyv_network *n, const hyv_model *m, enum hyv_component component,
+                     hyv_backend *be);
+/* Frees the weights; pages of the file that were read are given back to the system. */
+void hyv_network_unload(hyv_network *n);
+
+/* Every tensor of every component, see hyv_inspect. Returns the number of missing and misshapen
+ * ones, or an error. */
+int hyv_model_inspect(const char *folder, hyv_log *log, hyv_tensor_function *tensor, void *opaque);
+
+#endif

@@ -1,0 +1,41 @@
+/* What a video will cost, found by running its very operators on the null backend.
+ *
+ * Per phase: operations, bytes by kind, and from a measurement of a few milliseconds on this machine an estimate of the time. No memory of the size of
+ * the work is allocated. Knows no pixels.
+ */
+#ifndef HYV_RUN_PLAN_H
+#define HYV_RUN_PLAN_H
+
+#include "conditioning.h"
+#include "denoise.h"
+#include "model.h"
+#include "vae_tiles.h"
+
+typedef struct hyv_cost {
+    double flops, attention_flops;
+    uint64_t calls;
+    size_t arena, scratch; /* bytes on the backend */
+    size_t weights;        /* converted and repacked ones */
+    size_t mapped;         /* weights used where they lie in the file */
+    size_t host;           /* embeddings, latents, frames */
+} hyv_cost;
+
+typedef struct hyv_plan {
+    hyv_prompt_tokens positive, negative; /* negative only if guided */
+    bool guided;
+    hyv_denoise_plan denoise;
+    hyv_vae_tiles_params tiles;
+    hyv_cost network[HYV_COMPONENTS];
+    hyv_cost phase[HYV_PHASES];
+} hyv_plan;
+
+/* Fills the costs from the rest of the plan. threads: of the CPU backend to come. */
+int hyv_plan_make(hyv_plan *plan, const hyv_model *m, int threads);
+
+/* Bytes of a phase beside what the process holds already. */
+size_t hyv_cost_bytes(const hyv_cost *cost);
+
+/* Seconds for each phase, from rates measured on `be` in some 20 ms. */
+int hyv_plan_seconds(const hyv_plan *plan, hyv_backend *be, double seconds[HYV_PHASES]);
+
+#endif
