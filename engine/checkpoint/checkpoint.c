@@ -155,11 +155,17 @@ static int check_tensor(const hyv_checkpoint *c, const hyv_tensor *t, const char
         return hyv_log_error(log, -EBADMSG, "%s: tensor '%s' has rank %d, not 0 to %d", path,
                              t->name, t->rank, HYV_TENSOR_RANK_MAX);
     size_t count = 1;
-    for (int i = 0; i < t->rank; i++)
-        if (t->shape[i] < 0 || !hyv_mul_size(count, (size_t)t->shape[i], &count) ||
+    bool empty = false; /* then the other sizes must still make a count */
+    for (int i = 0; i < t->rank; i++) {
+        empty |= t->shape[i] == 0;
+        if (t->shape[i] < 0 ||
+            !hyv_mul_size(count, t->shape[i] ? (size_t)t->shape[i] : 1, &count) ||
             count > INT64_MAX)
             return hyv_log_error(log, -EBADMSG, "%s: tensor '%s' has an impossible shape", path,
                                  t->name);
+    }
+    if (empty)
+        count = 0;
     const size_t bytes = hyv_type_size(t->type, (int64_t)count);
     if (t->count != (int64_t)count || t->size_bytes != bytes || (count && !bytes))
         return hyv_log_error(log, -EBADMSG,
