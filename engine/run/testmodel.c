@@ -58,9 +58,9 @@ static void paint_background(const testmodel *m, int frame)
     const uint32_t t = (uint32_t)frame;
     float *out = m->rgb;
     for (int y = 0; y < height; y++) {
-        const uint32_t v = (uint32_t)(y * 512LL / height);
+        const uint32_t v = (uint32_t)y * 512 / (uint32_t)height;
         for (int x = 0; x < width; x++) {
-            const uint32_t u = (uint32_t)(x * 512LL / width);
+            const uint32_t u = (uint32_t)x * 512 / (uint32_t)width;
             for (int c = 0; c < CHANNELS; c++) {
                 const uint32_t h = m->colour[c];
                 const uint32_t wave = triangle(u * (1 + (h & 1)) + triangle(v + (h >> 9)) +

@@ -1,0 +1,640 @@
+/* hyv: the library as a program, through its public header alone.
+ *
+ * generate writes a video, plan says what it would take, info looks into a model, options lists the
+ * option table. Files appear whole or not at all: frames go to a temporary name that is renamed at
+ * the end and removed on failure or signal. Exit status: 0 done, 1 failed, 2 wrong command line,
+ * 128 + signal if stopped (130, 143). Must not know what any engine option means, but for prompts
+ * and sizes, which have a notation of their own here.
+ */
+#include "hunyuanvideo.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    EXIT_USAGE = 2,
+    TEXT_BYTES_MAX = 65536, /* of a prompt */
+    ROWS_MAX = 96,          /* of the option table and ours */
+    BAR = 30,               /* columns */
+    LINE_SECONDS = 5,       /* between progress lines that are not on a terminal */
+    OPTION_BASE = 256       /* getopt values of the table's rows */
+};
+
+enum { LONG_PRESET = 128, LONG_PROMPTFILE, LONG_NEGATIVEFILE, LONG_TABLE };
+
+typedef struct job {
+    const char *command;
+    hyv_options *options;
+    const char *output, *format;
+    const char *argument; /* behind the options; NULL: none */
+    bool prompt, promptfile, negative, negativefile;
+    bool quiet, verbose, table;
+} job;
+
+typedef struct writer {
+    FILE *file;
+    const char *name; /* for messages */
+    const char *path; /* NULL: not renamed */
+} writer;
+
+/* Read by the signal handler. */
+static hyv_context *volatile running;
+static volatile sig_atomic_t stopped_by;
+static char partial[4096]; /* the temporary file, "" for none */
+
+static bool bar_shown;
+static double line_written = -LINE_SECONDS;
+
+static void clear_bar(void)
+{
+    if (bar_shown)
+        fputs("\r\033[K", stderr);
+    bar_shown = false;
+}
+
+__attribute__((format(printf, 2, 3))) static int fail(int status, const char *format, ...)
+{
+    va_list args;
+    clear_bar();
+    fputs("hyv: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return status;
+}
+
+/* The first signal asks politely, the second does not wait. */
+static void on_signal(int number)
+{
+    if (stopped_by) {
+        if (partial[0])
+            unlink(partial);
+        _exit(128 + number);
+    }
+    stopped_by = number;
+    hyv_cancel(running);
+}
+
+static int on_interrupt(void *opaque)
+{
+    (void)opaque;
+    return stopped_by != 0;
+}
+
+static void on_log(void *opaque, enum hyv_log_level level, const char *message)
+{
+    const job *j = opaque;
+    if (level > HYV_LOG_INFO ? !j->verbose : level == HYV_LOG_INFO && j->quiet)
+        return;
+    clear_bar();
+    fprintf(stderr, "hyv: %s%s\n", level == HYV_LOG_WARNING ? "warning: " : "", message);
+}
+
+static void print_time(FILE *to, double seconds)
+{
+    const long long s = (long long)(seconds + 0.5);
+    if (s >= 3600)
+        fprintf(to, "%lld h %02lld min", s / 3600, s / 60 % 60);
+    else if (s >= 60)
+        fprintf(to, "%lld min %02lld s", s / 60, s % 60);
+    else
+        fprintf(to, "%lld s", s);
+}
+
+static int on_progress(void *opaque, const hyv_progress *p)
+{
+    static const char *const names[HYV_PHASES] = {"text", "denoise", "decode"};
+    const job *j = opaque;
+    const bool terminal = isatty(STDERR_FILENO), last = p->step == p->steps;
+    if (j->quiet || (!terminal && !last && p->elapsed < line_written + LINE_SECONDS &&
+                     p->elapsed >= line_written))
+        return 0;
+    line_written = last ? -LINE_SECONDS : p->elapsed;
+    if (terminal) {
+        char bar[BAR + 1];
+        for (int i = 0; i < BAR; i++)
+            bar[i] = i < (int)(p->fraction * BAR) ? '#' : '-';
+        bar[BAR] = '\0';
+        fprintf(stderr, "\r\033[K%-7s [%s] ", names[p->phase], bar);
+    } else {
+        fprintf(stderr, "hyv: %s ", names[p->phase]);
+    }
+    fprintf(stderr, "%d/%d, %.0f %%", p->step, p->steps, p->fraction * 100);
+    if (p->step > 0)
+        fprintf(stderr, ", %.2g s each", p->elapsed / p->step);
+    if (p->remaining >= 0 && !last) {
+        fputs(", about ", stderr);
+        print_time(stderr, p->remaining);
+        fputs(" left", stderr);
+    }
+    bar_shown = terminal && !(last && p->phase == HYV_PHASE_DECODE);
+    if (!bar_shown)
+        fputc('\n', stderr);
+    fflush(stderr);
+    return 0;
+}
+
+/* A prompt from a file or pipe: no byte order mark, no line ends behind it. */
+static char *read_text(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    char *text = malloc(TEXT_BYTES_MAX + 8);
+    const char *wrong = NULL;
+    size_t n = 0;
+    if (!file || !text) {
+        wrong = strerror(errno);
+    } else {
+        n = fread(text, 1, TEXT_BYTES_MAX + 8, file);
+        const size_t mark = n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
+        memmove(text, text + mark, n -= mark);
+        while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+            n--;
+        if (ferror(file))
+            wrong = strerror(errno);
+        else if (n > TEXT_BYTES_MAX || !feof(file))
+            wrong = "longer than 65536 bytes";
+        else if (memchr(text, '\0', n))
+            wrong = "holds a NUL, so it is not text";
+        else if (n == 0)
+            wrong = "is empty";
+    }
+    if (file)
+        fclose(file);
+    if (wrong) {
+        fail(0, "prompt file %s: %s", path, wrong);
+        free(text);
+        return NULL;
+    }
+    text[n] = '\0';
+    return text;
+}
+
+static int set_option(job *j, const char *name, const char *value)
+{
+    if (hyv_options_set(j->options, name, value) < 0)
+        return fail(EXIT_USAGE, "%s", hyv_options_get(j->options, "error"));
+    return 0;
+}
+
+/* "@FILE" is the text of a file, "@@..." a text that begins with an @. */
+static int set_text(job *j, const char *name, const char *value, bool is_file)
+{
+    if (!is_file && value[0] == '@' && value[1] != '@')
+        return set_text(j, name, value + 1, true);
+    if (!is_file)
+        return *value ? set_option(j, name, value + (*value == '@'))
+                      : fail(EXIT_USAGE, "option %s: the text is empty", name);
+    char *text = read_text(value);
+    const int status = text ? set_option(j, name, text) : 1;
+    free(text);
+    return status;
+}
+
+static int set_size(job *j, const char *value)
+{
+    char width[16], height[16], rest;
+    if (sscanf(value, "%15[0-9]x%15[0-9]%c", width, height, &rest) != 2)
+        return fail(EXIT_USAGE, "option size: \"%s\" is not like 1280x720", value);
+    const int status = set_option(j, "width", width);
+    return status ? status : set_option(j, "height", height);
+}
+
+static int load_preset(job *j, const char *name)
+{
+    if (hyv_options_load(j->options, name) < 0)
+        return fail(EXIT_USAGE, "%s", hyv_options_get(j->options, "error"));
+    return 0;
+}
+
+static int take_option(job *j, int value, const char *name, const char *argument)
+{
+    switch (value) {
+    case 'o':
+        j->output = argument;
+        return 0;
+    case 'f':
+        j->format = argument;
+        return 0;
+    case 'm':
+        return set_option(j, "model", argument);
+    case 's':
+        return set_size(j, argument);
+    case 'q':
+        j->quiet = true;
+        return 0;
+    case 'v':
+        j->verbose = true;
+        return 0;
+    case LONG_TABLE:
+        j->table = true;
+        return 0;
+    case LONG_PRESET:
+        return load_preset(j, argument);
+    case LONG_PROMPTFILE:
+        j->promptfile = true;
+        return set_text(j, "prompt", argument, true);
+    case LONG_NEGATIVEFILE:
+        j->negativefile = true;
+        return set_text(j, "negative", argument, true);
+    case '?':
+    case ':':
+        fputs("Try 'hyv help'.\n", stderr);
+        return EXIT_USAGE;
+    }
+    if (value == 'p' || !strcmp(name, "prompt")) {
+        j->prompt = true;
+        return set_text(j, "prompt", argument, false);
+    }
+    if (value == 'n' || !strcmp(name, "negative")) {
+        j->negative = true;
+        return set_text(j, "negative", argument, false);
+    }
+    return set_option(j, name, argument);
+}
+
+static const struct option own_options[] = {
+    {"output", required_argument, NULL, 'o'},
+    {"format", required_argument, NULL, 'f'},
+    {"size", required_argument, NULL, 's'},
+    {"preset", required_argument, NULL, LONG_PRESET},
+    {"promptfile", required_argument, NULL, LONG_PROMPTFILE},
+    {"negativefile", required_argument, NULL, LONG_NEGATIVEFILE},
+    {"table", no_argument, NULL, LONG_TABLE},
+    {"quiet", no_argument, NULL, 'q'},
+    {"verbose", no_argument, NULL, 'v'},
+};
+
+/* The command's options: ours and one for each row of the library's table. */
+static int parse(job *j, int argc, char **argv)
+{
+    struct option longs[ROWS_MAX] = {{0}};
+    int count = (int)(sizeof(own_options) / sizeof(own_options[0]));
+    memcpy(longs, own_options, sizeof(own_options));
+    for (const hyv_option_info *row = NULL; (row = hyv_options_next(row)) && count < ROWS_MAX - 1;
+         count++)
+        longs[count] = (struct option){row->name, required_argument, NULL, OPTION_BASE + count};
+    optind = 1;
+    int value, index = 0;
+    while ((value = getopt_long(argc, argv, "o:f:m:s:p:n:qv", longs, &index)) != -1) {
+        const char *name = value >= OPTION_BASE ? longs[value - OPTION_BASE].name : "";
+        const int status = take_option(j, value, name, optarg);
+        if (status)
+            return status;
+    }
+    if (optind < argc)
+        j->argument = argv[optind++];
+    if (optind < argc)
+        return fail(EXIT_USAGE, "\"%s\" is one argument too many", argv[optind]);
+    if ((j->prompt && j->promptfile) || (j->negative && j->negativefile))
+        return fail(EXIT_USAGE, "a text and a file with the text exclude each other");
+    return 0;
+}
+
+static int open_output(writer *w, const char *path)
+{
+    struct stat info;
+    w->name = path;
+    if (!strcmp(path, "-")) {
+        w->name = "standard output";
+        w->file = stdout;
+        if (isatty(STDOUT_FILENO))
+            return fail(EXIT_USAGE, "a video is not written to a terminal; name a file with -o");
+        return 0;
+    }
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+        w->file = fopen(path, "wb");
+        return w->file ? 0 : fail(1, "cannot write %s: %s", path, strerror(errno));
+    }
+    if (snprintf(partial, sizeof(partial), "%s.XXXXXX", path) >= (int)sizeof(partial)) {
+        partial[0] = '\0';
+        return fail(1, "cannot write %s: the name is too long", path);
+    }
+    const int file = mkstemp(partial);
+    if (file < 0) {
+        partial[0] = '\0';
+        return fail(1, "cannot write %s: %s", path, strerror(errno));
+    }
+    const mode_t mask = umask(0);
+    umask(mask);
+    fchmod(file, 0666 & ~mask);
+    w->path = path;
+    w->file = fdopen(file, "wb");
+    return w->file ? 0 : fail(1, "cannot write %s: %s", path, strerror(errno));
+}
+
+/* Makes the file appear under its name, or nothing stay. */
+static int close_output(writer *w, int status)
+{
+    if (w->file && (w->file == stdout ? fflush(stdout) : fclose(w->file)) != 0 && status == 0)
+        status = fail(1, "cannot write %s: %s", w->name, strerror(errno));
+    if (status == 0 && w->path && rename(partial, w->path) != 0)
+        status = fail(1, "cannot write %s: %s", w->name, strerror(errno));
+    if (status != 0 && partial[0])
+        unlink(partial);
+    partial[0] = '\0';
+    return status;
+}
+
+/* Planes of the picture one behind the other, as y4m wants them; bytes in all, or 0. */
+static size_t lay_out(hyv_image *image, const hyv_video *video, const char *format)
+{
+    const size_t width = (size_t)video->width, pixels = width * (size_t)video->height;
+    image->width = video->width;
+    image->height = video->height;
+    image->stride[0] = image->stride[1] = image->stride[2] = (ptrdiff_t)width;
+    image->format = HYV_FORMAT_YUV444P;
+    size_t bytes = pixels * 3, chroma = pixels;
+    if (!strcmp(format, "rgb24")) {
+        image->format = HYV_FORMAT_RGB24;
+        image->stride[0] *= 3;
+    } else if (!strcmp(format, "yuv420p")) {
+        image->format = HYV_FORMAT_YUV420P;
+        image->stride[1] = image->stride[2] = (video->width + 1) / 2;
+        chroma = (size_t)image->stride[1] * (size_t)((video->height + 1) / 2);
+        bytes = pixels + 2 * chroma;
+    }
+    image->data[0] = malloc(bytes);
+    if (!image->data[0])
+        return 0;
+    image->data[1] = image->data[0] + pixels;
+    image->data[2] = image->data[1] + chroma;
+    return bytes;
+}
+
+static bool write_header(FILE *file, const hyv_image *image, const hyv_video *v)
+{
+    if (image->format == HYV_FORMAT_RGB24)
+        return true;
+    const char *chroma = image->format == HYV_FORMAT_YUV420P ? "420mpeg2" : "444";
+    return fprintf(file, "YUV4MPEG2 W%d H%d F%d:%d Ip A1:1 C%s XCOLORRANGE=LIMITED\n", v->width,
+                   v->height, v->fps_num, v->fps_den, chroma) > 0;
+}
+
+static int write_frames(job *j, hyv_context *context, const hyv_video *video, writer *w)
+{
+    hyv_image image = HYV_INIT(hyv_image);
+    const size_t bytes = lay_out(&image, video, j->format);
+    if (!bytes)
+        return fail(1, "not enough memory for a picture");
+    int status = 0, got = 0;
+    bool good = write_header(w->file, &image, video);
+    while (good && (got = hyv_read(context, &image)) > 0) {
+        if (image.format != HYV_FORMAT_RGB24)
+            good = fputs("FRAME\n", w->file) >= 0;
+        good = good && fwrite(image.data[0], 1, bytes, w->file) == bytes;
+    }
+    if (!good)
+        status = fail(1, "cannot write %s: %s", w->name, strerror(errno));
+    else if (got < 0)
+        status = 1; /* the library has said why */
+    free(image.data[0]);
+    return status;
+}
+
+static int open_model(job *j, hyv_context **context, hyv_video *video)
+{
+    hyv_callbacks callbacks = HYV_INIT(hyv_callbacks);
+    callbacks.opaque = j;
+    callbacks.log = on_log;
+    callbacks.progress = on_progress;
+    callbacks.interrupt = on_interrupt;
+    hyv_context *opened = NULL;
+    int err = hyv_open(&opened, j->options, &callbacks);
+    *context = running = opened;
+    if (err >= 0)
+        err = hyv_start(opened, j->options, video);
+    if (err < 0 && !opened)
+        return fail(1, "not enough memory");
+    return err == -EINVAL ? EXIT_USAGE : err < 0;
+}
+
+static int generate(job *j)
+{
+    if (j->argument)
+        return fail(EXIT_USAGE, "\"%s\": the prompt goes behind -p, the file behind -o",
+                    j->argument);
+    if (!*hyv_options_get(j->options, "prompt"))
+        return fail(EXIT_USAGE, "no prompt: give one with -p TEXT, -p @FILE or --promptfile FILE");
+    if (!j->output)
+        return fail(EXIT_USAGE, "no output: name a file with -o, - for standard output");
+    if (strcmp(j->format, "yuv420p") && strcmp(j->format, "yuv444p") && strcmp(j->format, "rgb24"))
+        return fail(EXIT_USAGE, "option format: \"%s\" is unknown; valid: yuv420p, yuv444p, rgb24",
+                    j->format);
+    hyv_context *context;
+    hyv_video video = HYV_INIT(hyv_video);
+    writer w = {0};
+    int status = open_model(j, &context, &video);
+    if (status == 0)
+        status = open_output(&w, j->output);
+    if (status == 0) {
+        if (!j->quiet)
+            fail(0, "model %s on %s: %dx%d, %d frames, %d steps, seed %lld", video.model,
+                 video.device, video.width, video.height, video.frames, video.steps,
+                 (long long)video.seed);
+        status = write_frames(j, context, &video, &w);
+    }
+    status = close_output(&w, status);
+    running = NULL;
+    hyv_close(&context);
+    return status;
+}
+
+static void print_bytes(uint64_t bytes)
+{
+    if (bytes >= 1u << 30)
+        printf("%.2f GiB", (double)bytes / (1u << 30));
+    else
+        printf("%.2f MiB", (double)bytes / (1u << 20));
+}
+
+static int plan(job *j)
+{
+    static const char *const names[HYV_PHASES] = {"text", "denoise", "decode"};
+    if (j->argument)
+        return fail(EXIT_USAGE, "\"%s\" is one argument too many", j->argument);
+    hyv_context *context;
+    hyv_video v = HYV_INIT(hyv_video);
+    const int status = open_model(j, &context, &v);
+    if (status == 0) {
+        double seconds = 0;
+        printf("model     %s\ndevice    %s\n", v.model, v.device);
+        printf("size      %dx%d, %d frames at %d/%d per second\n", v.width, v.height, v.frames,
+               v.fps_num, v.fps_den);
+        printf("tokens    %lld video, %d text\n", (long long)v.video_tokens, v.text_tokens);
+        printf("sampling  %d steps, guidance %g, shift %g, cfg %g\n", v.steps, v.guidance, v.shift,
+               v.cfg);
+        for (int i = 0; i < HYV_PHASES; i++) {
+            printf("%-9s %.4g TFLOP, ", names[i], v.phase[i].flops / 1e12);
+            print_bytes(v.phase[i].bytes);
+            printf(", ");
+            print_time(stdout, v.phase[i].seconds);
+            printf("%s\n", v.phase[i].seconds > 0 ? "" : " (unknown)");
+            seconds += v.phase[i].seconds;
+        }
+        printf("all       ");
+        print_bytes(v.bytes);
+        printf(", of which weights in files ");
+        print_bytes(v.weight_bytes);
+        printf(", about ");
+        print_time(stdout, seconds);
+        printf("\n");
+    }
+    running = NULL;
+    hyv_close(&context);
+    return status;
+}
+
+static void on_info_log(void *opaque, enum hyv_log_level level, const char *message)
+{
+    if (level == HYV_LOG_INFO)
+        printf("%s\n", message);
+    else
+        on_log(opaque, level, message);
+}
+
+static int on_tensor(void *opaque, const hyv_tensor_info *info)
+{
+    static const char *const states[] = {"", "unused", "foreign", "MISSING", "WRONG SHAPE"};
+    const job *j = opaque;
+    if (j->quiet && (info->state == HYV_TENSOR_USED || info->state == HYV_TENSOR_UNUSED))
+        return stopped_by != 0;
+    printf("%s/%s  %s [", info->component, info->name, info->type);
+    for (int i = 0; i < info->rank && i < 8; i++)
+        printf("%s%lld", i ? ", " : "", (long long)info->shape[i]);
+    printf("]%s%s%s%s\n", *states[info->state] ? "  " : "", states[info->state],
+           *info->note ? ": " : "", info->note);
+    return stopped_by != 0;
+}
+
+static int info(job *j)
+{
+    if (j->argument) {
+        const int status = set_option(j, "model", j->argument);
+        if (status)
+            return status;
+    }
+    hyv_callbacks callbacks = HYV_INIT(hyv_callbacks);
+    callbacks.opaque = j;
+    callbacks.log = on_info_log;
+    callbacks.interrupt = on_interrupt;
+    const int wrong = hyv_inspect(j->options, &callbacks, on_tensor);
+    if (wrong > 0)
+        printf("%d tensors are missing or have a wrong shape\n", wrong);
+    return wrong != 0;
+}
+
+static void print_row(const hyv_option_info *o, bool table)
+{
+    static const char *const types[] = {"string", "int", "float", "enum"};
+    const bool number = o->type == HYV_OPTION_INT || o->type == HYV_OPTION_FLOAT;
+    if (table) {
+        printf("%s\t%s\t%s\t%s\t%.10g\t%.10g\t%.10g\t%s\t%s\n", o->name, types[o->type],
+               o->scope == HYV_OPTION_MODEL ? "model" : "video", o->default_value, o->min, o->max,
+               o->step, o->values ? o->values : "", o->help);
+        return;
+    }
+    printf("  --%s %s\n      %s (", o->name, types[o->type], o->help);
+    if (number)
+        printf("%.10g to %.10g, ", o->min, o->max);
+    if (o->values)
+        printf("%s, ", o->values);
+    printf("default %s)\n", *o->default_value ? o->default_value : "none");
+}
+
+static int options(job *j)
+{
+    for (const hyv_option_info *row = NULL; (row = hyv_options_next(row));)
+        print_row(row, j->table);
+    return 0;
+}
+
+static int help(job *j)
+{
+    (void)j;
+    puts(
+        "hyv generate -p TEXT|@FILE -o FILE|- [options]   make a video\n"
+        "hyv plan [options]                               say what that takes\n"
+        "hyv info MODEL [--quiet]                         look into a model; --quiet: faults only\n"
+        "hyv options [--table]                            list the options; --table: with tabs\n"
+        "hyv help, hyv --version\n"
+        "\n"
+        "  -p, --prompt TEXT      what the video shows; @FILE reads it, @@ begins with an @\n"
+        "      --promptfile FILE  the same from a file or pipe\n"
+        "  -n, --negative TEXT, --negativefile FILE\n"
+        "  -o, --output FILE      y4m, or raw pictures with -f rgb24; - is standard output\n"
+        "  -f, --format FORMAT    yuv420p (default), yuv444p or rgb24\n"
+        "  -m, --model MODEL      default: the variable HUNYUANVIDEO_MODEL\n"
+        "  -s, --size WxH         width and height\n"
+        "      --preset NAME      a preset, or the path of one; several add up\n"
+        "  -q, --quiet            errors and warnings only\n"
+        "  -v, --verbose          more messages\n"
+        "\n"
+        "Exit status: 0 done, 1 failed, 2 wrong command line, 130 or 143 stopped by a signal.\n"
+        "\n"
+        "Options of the library:");
+    return options(&(job){0});
+}
+
+static int version(job *j)
+{
+    (void)j;
+    const unsigned v = hyv_version();
+    printf("hyv %d.%d.%d, libhunyuanvideo %u.%u.%u\n", HYV_VERSION_MAJOR, HYV_VERSION_MINOR,
+           HYV_VERSION_MICRO, v >> 16, v >> 8 & 255, v & 255);
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(job *);
+} commands[] = {
+    {"generate", generate}, {"plan", plan}, {"info", info},   {"options", options},
+    {"help", help},         {"-h", help},   {"--help", help}, {"--version", version},
+};
+
+static int run(job *j, int argc, char **argv)
+{
+    const char *model = getenv("HUNYUANVIDEO_MODEL");
+    j->options = hyv_options_new();
+    if (!j->options)
+        return fail(1, "not enough memory");
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(j->command, commands[i].name))
+            continue;
+        int status = model ? set_option(j, "model", model) : 0;
+        if (status == 0)
+            status = parse(j, argc, argv);
+        return status ? status : commands[i].run(j);
+    }
+    return fail(EXIT_USAGE, "\"%s\" is no command; there are: generate, plan, info, options, help",
+                j->command);
+}
+
+int main(int argc, char **argv)
+{
+    const struct sigaction stop = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+    if (argc < 2)
+        return fail(EXIT_USAGE, "a command is missing: generate, plan, info, options or help");
+    job j = {.command = argv[1], .format = "yuv420p"};
+    int status = run(&j, argc - 1, argv + 1);
+    hyv_options_free(&j.options);
+    if (fflush(stdout) != 0 && status == 0)
+        status = fail(1, "cannot write standard output: %s", strerror(errno));
+    if (stopped_by && status != 0) {
+        fail(0, "stopped");
+        return 128 + stopped_by;
+    }
+    return status;
+}
