@@ -1,43 +1,436 @@
-/* Refuses every model: stands in until a model can be run. */
+/* The whole story: open, plan, encode the text, denoise, decode.
+ *
+ * The order is that of HunyuanVideo's sample_video.py. Each phase loads its networks, runs, and
+ * gives them back before the next begins; frames leave while later ones are still being decoded.
+ * Knows nothing of pixel formats, option strings and presets.
+ */
 #include "pipeline.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "memory.h"
+#include "plan.h"
+
+enum phase { IDLE, ENCODE, DENOISE, DECODE, FINISHED };
+
+typedef struct pipeline {
+    hyv_model model;
+    const hyv_params *params;
+    const hyv_run *run;
+    hyv_log *log;
+    hyv_backend *be;
+    char device[64], name[256];
+
+    /* of one video */
+    enum phase phase;
+    hyv_plan plan;
+    hyv_conditioning positive, negative;
+    hyv_denoiser *denoiser;
+    hyv_network network; /* the one that is loaded */
+    float *latents;      /* [t*h*w, channels], for the decoder */
+    hyv_vae_tiles *tiles;
+    hyv_tile_hooks hooks;
+    hyv_watch watch;
+    int64_t units, units_done; /* of the phase: layers or blocks, counted by the watch */
+} pipeline;
+
+/* ---- progress -------------------------------------------------------------------------------- */
+
+static void report(pipeline *p, enum hyv_phase phase, int64_t step, int64_t steps, double fraction)
+{
+    if (p->run->progress &&
+        p->run->progress(p->run->opaque, phase, (int)step, (int)steps, fraction))
+        hyv_backend_stop(p->be);
+}
+
+/* Counts layers and blocks. */
+static void see(void *opaque, const char *module, int index, hyv_mat value)
+{
+    pipeline *p = opaque;
+    (void)module, (void)value;
+    if (index < 0)
+        return;
+    p->units_done++;
+    const double fraction = (double)p->units_done / (double)p->units;
+    if (p->phase == ENCODE)
+        report(p, HYV_PHASE_TEXT, p->units_done, p->units, fraction);
+    else
+        report(p, HYV_PHASE_DENOISE, hyv_denoiser_done(p->denoiser), p->plan.denoise.steps,
+               fraction);
+}
+
+static void see_tile(void *opaque, int64_t done, int64_t tiles)
+{
+    pipeline *p = opaque;
+    report(p, HYV_PHASE_DECODE, done, tiles, (double)done / (double)tiles);
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static void trace(void *opaque, const char *line)
+{
+    const pipeline *p = opaque;
+    hyv_log_write(p->log, HYV_LEVEL_DEBUG, "%s", line);
+}
+
+static void message(void *opaque, const char *line)
+{
+    const pipeline *p = opaque;
+    hyv_log_error(p->log, -EIO, "%s", line);
+}
+
+static int interrupted(void *opaque)
+{
+    const pipeline *p = opaque;
+    return p->run->interrupt ? p->run->interrupt(p->run->opaque) : 0;
+}
+
+static hyv_backend_config backend_config(pipeline *p, const hyv_params *params)
+{
+    return (hyv_backend_config){.threads = params->threads,
+                                .isa = params->isa,
+                                .opaque = p,
+                                .interrupt = interrupted,
+                                .trace = params->trace ? trace : NULL,
+                                .message = message};
+}
+
+static int open_backend(pipeline *p, const hyv_params *params)
+{
+    const hyv_backend_config config = backend_config(p, params);
+    const int err = hyv_backend_open(&p->be, "cpu", &config);
+    if (err < 0)
+        return p->log->error[0] ? err : hyv_log_error(p->log, err, "cannot use the processor");
+    hyv_backend_describe(p->be, p->device, sizeof(p->device));
+    return 0;
+}
+
+static void pipeline_stop(void *self);
+
+static void pipeline_close(void **self)
+{
+    pipeline *p = *self;
+    if (!p)
+        return;
+    pipeline_stop(p);
+    hyv_backend_close(&p->be);
+    hyv_model_close(&p->model);
+    hyv_free_host(p);
+    *self = NULL;
+}
 
 static int pipeline_open(void **self, const hyv_params *params, const hyv_run *run)
 {
-    (void)self;
-    return hyv_log_error(run->log, -ENOTSUP, "model %s: only the model \"test\" can be run",
-                         params->model);
+    pipeline *p = *self = hyv_calloc(1, sizeof(*p));
+    if (!p)
+        return hyv_log_error(run->log, -ENOMEM, "out of memory");
+    p->run = run;
+    p->log = run->log;
+    p->watch = (hyv_watch){p, see};
+    p->hooks = (hyv_tile_hooks){.opaque = p, .progress = see_tile};
+    int err = hyv_model_open(&p->model, params->model, p->log);
+    if (err >= 0)
+        err = open_backend(p, params);
+    if (err < 0) {
+        pipeline_close(self);
+        return err;
+    }
+    const char *slash = strrchr(params->model, '/');
+    snprintf(p->name, sizeof(p->name), "%s", slash && slash[1] ? slash + 1 : params->model);
+    return 0;
+}
+
+/* ---- planning -------------------------------------------------------------------------------- */
+
+static int plan_prompts(pipeline *p, const hyv_params *params)
+{
+    hyv_plan *plan = &p->plan;
+    plan->guided = params->cfg > 1.0;
+    if (params->negative[0] && !plan->guided)
+        hyv_log_write(p->log, HYV_LEVEL_WARNING,
+                      "negative: has no effect while cfg is 1; set cfg above 1 to use it");
+    int err = hyv_prompt_encode(&plan->positive, p->model.llm_tokens, p->model.clip_tokens,
+                                params->prompt, params->template, p->log);
+    if (err >= 0 && plan->positive.cut)
+        hyv_log_write(p->log, HYV_LEVEL_WARNING,
+                      "prompt: is longer than the text encoders take; its end is ignored");
+    if (err >= 0 && plan->guided)
+        err = hyv_prompt_encode(&plan->negative, p->model.llm_tokens, p->model.clip_tokens,
+                                params->negative, params->template, p->log);
+    return err;
+}
+
+static hyv_tiling tiling_of(const hyv_params *params)
+{
+    if (params->tiling == HYV_TILE_OFF)
+        return HYV_TILING_OFF;
+    return params->tiling == HYV_TILE_DIFFUSERS ? HYV_TILING_DIFFUSERS : HYV_TILING_OFFICIAL;
+}
+
+/* The grid of latents, if the model can make pictures of this size. */
+static int plan_grid(pipeline *p, const hyv_params *params, hyv_grid *grid)
+{
+    const hyv_model_config *c = &p->model.config;
+    const int64_t space = c->vae.spatial_compression * c->dit.patch;
+    const int64_t time = c->vae.temporal_compression;
+    if (params->width % space || params->height % space)
+        return hyv_log_error(
+            p->log, -EINVAL,
+            "size %dx%d: width and height must be multiples of %lld for this model", params->width,
+            params->height, (long long)space);
+    if ((params->frames - 1) % time)
+        return hyv_log_error(p->log, -EINVAL,
+                             "frames %d: must be one more than a multiple of %lld for this model",
+                             params->frames, (long long)time);
+    *grid = (hyv_grid){(params->frames - 1) / time + 1, params->height / c->vae.spatial_compression,
+                       params->width / c->vae.spatial_compression};
+    return 0;
+}
+
+static void fill_video(pipeline *p, const hyv_params *params, hyv_video *video)
+{
+    const hyv_denoise_plan *d = &p->plan.denoise;
+    const int64_t patch = p->model.config.dit.patch;
+    const size_t size = video->size;
+    *video = (hyv_video){.size = size,
+                         .width = params->width,
+                         .height = params->height,
+                         .frames = params->frames,
+                         .fps_num = params->rate_num,
+                         .fps_den = params->rate_den,
+                         .seed = params->seed,
+                         .steps = d->steps,
+                         .guidance = p->model.config.dit.guidance ? d->guidance : 0.0,
+                         .shift = d->shift,
+                         .cfg = d->cfg,
+                         .model = p->name,
+                         .device = p->device};
+    video->text_tokens = (int)(p->plan.positive.llm_count - p->plan.positive.crop);
+    video->video_tokens = hyv_grid_rows(d->grid) / (patch * patch);
+}
+
+/* Bytes and seconds by phase, on top of what the process holds now. */
+static int fill_costs(pipeline *p, hyv_video *video)
+{
+    double seconds[HYV_COMPONENTS];
+    const uint64_t resident = hyv_memory_resident();
+    const int err = hyv_plan_seconds(&p->plan, p->be, seconds);
+    for (int c = 0; c < HYV_COMPONENTS; c++) {
+        const enum hyv_phase phase = hyv_component_phase((enum hyv_component)c);
+        const hyv_cost *cost = &p->plan.network[c];
+        const uint64_t bytes = resident + hyv_cost_bytes(cost);
+        video->phase[phase].flops += cost->flops;
+        video->phase[phase].seconds += seconds[c];
+        if (bytes > video->phase[phase].bytes)
+            video->phase[phase].bytes = bytes;
+        if (bytes > video->bytes)
+            video->bytes = bytes;
+        video->weight_bytes += cost->weights + cost->mapped;
+    }
+    return err;
+}
+
+/* Mapped weights can be read again, everything else must fit. */
+static int check_memory(pipeline *p, const hyv_params *params)
+{
+    static const char *const advice[HYV_COMPONENTS] = {
+        "", "", "fewer frames or a smaller size",
+        "tiling=official, fewer frames or a smaller size"};
+    const uint64_t available = hyv_memory_available();
+    for (int c = 0; available && c < HYV_COMPONENTS; c++) {
+        const hyv_cost *cost = &p->plan.network[c];
+        const uint64_t bytes = hyv_cost_bytes(cost) - cost->mapped;
+        char wanted[32], there[32];
+        if (bytes <= available)
+            continue;
+        hyv_memory_text(wanted, sizeof(wanted), bytes);
+        hyv_memory_text(there, sizeof(there), available);
+        return hyv_log_error(
+            p->log, -ENOMEM,
+            "%dx%d, %d frames: the %s needs %s of memory, %s are available; try %s", params->width,
+            params->height, params->frames, hyv_component_name((enum hyv_component)c), wanted,
+            there, advice[c][0] ? advice[c] : "a machine with more memory");
+    }
+    return 0;
 }
 
 static int pipeline_start(void *self, const hyv_params *params, hyv_video *video)
 {
-    (void)self, (void)params, (void)video;
-    return -ENOTSUP;
+    pipeline *p = self;
+    const hyv_model_config *c = &p->model.config;
+    const hyv_backend_config config = backend_config(p, params);
+    p->params = params;
+    p->plan = (hyv_plan){.tiling = tiling_of(params)};
+    p->plan.denoise = (hyv_denoise_plan){.steps = params->steps,
+                                         .guidance = params->guidance,
+                                         .shift = params->shift > 0.0 ? params->shift : c->shift,
+                                         .cfg = params->cfg > 1.0 ? params->cfg : 1.0,
+                                         .seed = params->seed};
+    int err = plan_grid(p, params, &p->plan.denoise.grid);
+    if (err >= 0)
+        err = plan_prompts(p, params);
+    if (err >= 0)
+        err = hyv_plan_make(&p->plan, &p->model, &config);
+    if (err >= 0)
+        err = check_memory(p, params);
+    if (err < 0)
+        return err;
+    if (!params->size_trained)
+        hyv_log_write(p->log, HYV_LEVEL_WARNING,
+                      "size %dx%d: the model was not trained for it; pictures may suffer",
+                      params->width, params->height);
+    fill_video(p, params, video);
+    p->phase = ENCODE;
+    return fill_costs(p, video);
+}
+
+/* ---- phases ---------------------------------------------------------------------------------- */
+
+/* Loads a network and the memory that its run was planned to take. */
+static int load(pipeline *p, enum hyv_component component)
+{
+    int err = hyv_network_load(&p->network, &p->model, component, p->be);
+    if (err >= 0)
+        err = hyv_arena_resize(p->be, p->plan.network[component].arena);
+    return err;
+}
+
+static void unload(pipeline *p)
+{
+    hyv_arena_resize(p->be, 0);
+    hyv_network_unload(&p->network);
+}
+
+static int encode_with(pipeline *p, enum hyv_component component, hyv_conditioning *c,
+                       const hyv_prompt_tokens *tokens)
+{
+    if (component == HYV_TEXT_ENCODER)
+        return hyv_condition_llama(c, p->be, p->network.net.llama, tokens, &p->watch, p->log);
+    return hyv_condition_clip(c, p->be, p->network.net.clip, tokens, &p->watch, p->log);
+}
+
+static int new_conditioning(pipeline *p, hyv_conditioning *c, const hyv_prompt_tokens *t)
+{
+    const hyv_model_config *m = &p->model.config;
+    const int err = hyv_conditioning_new(c, t->llm_count - t->crop, m->llama.width, m->clip.width);
+    return err < 0 ? hyv_log_error(p->log, err, "out of memory for the text states") : 0;
+}
+
+static int encode(pipeline *p)
+{
+    const hyv_model_config *m = &p->model.config;
+    p->units = (m->llama.layers_used + m->clip.layers) * (p->plan.guided ? 2 : 1);
+    p->units_done = 0;
+    int err = new_conditioning(p, &p->positive, &p->plan.positive);
+    if (err >= 0 && p->plan.guided)
+        err = new_conditioning(p, &p->negative, &p->plan.negative);
+    for (int c = HYV_TEXT_ENCODER; err >= 0 && c <= HYV_TEXT_ENCODER_2; c++) {
+        err = load(p, (enum hyv_component)c);
+        if (err >= 0)
+            err = encode_with(p, (enum hyv_component)c, &p->positive, &p->plan.positive);
+        if (err >= 0 && p->plan.guided)
+            err = encode_with(p, (enum hyv_component)c, &p->negative, &p->plan.negative);
+        unload(p);
+    }
+    return err;
+}
+
+static int denoise(pipeline *p)
+{
+    const hyv_dit_config *c = &p->model.config.dit;
+    const hyv_denoise_plan *plan = &p->plan.denoise;
+    p->units = (c->double_blocks + c->single_blocks) * plan->steps * (p->plan.guided ? 2 : 1);
+    p->units_done = 0;
+    int err = load(p, HYV_TRANSFORMER);
+    if (err >= 0)
+        err = hyv_denoiser_new(&p->denoiser, p->be, p->network.net.dit, plan, &p->positive,
+                               p->plan.guided ? &p->negative : NULL, &p->watch, p->log);
+    while (err >= 0 && (err = hyv_denoiser_step(p->denoiser)) > 0)
+        continue;
+    if (err >= 0)
+        report(p, HYV_PHASE_DENOISE, plan->steps, plan->steps, 1.0);
+    return err;
+}
+
+/* Takes the latents over, at the VAE's own scale. */
+static int take_latents(pipeline *p)
+{
+    const int64_t n = hyv_grid_rows(p->plan.denoise.grid) * p->model.config.vae.latent_channels;
+    const float scale = (float)p->model.config.scaling_factor;
+    const float *from = hyv_denoiser_latents(p->denoiser);
+    p->latents = hyv_malloc((size_t)n, sizeof(float));
+    if (!p->latents)
+        return hyv_log_error(p->log, -ENOMEM, "out of memory for the latents");
+    for (int64_t i = 0; i < n; i++)
+        p->latents[i] = from[i] / scale;
+    return 0;
+}
+
+static int begin_decoding(pipeline *p)
+{
+    int err = take_latents(p);
+    unload(p);
+    hyv_denoiser_free(&p->denoiser);
+    if (err >= 0)
+        err = load(p, HYV_VAE);
+    if (err >= 0) {
+        err = hyv_vae_tiles_open(&p->tiles, p->be, p->network.net.vae, p->latents,
+                                 p->plan.denoise.grid, &p->plan.tiling, &p->hooks);
+        if (err < 0)
+            hyv_log_error(p->log, err, "out of memory for the decoded tiles");
+    }
+    return err;
 }
 
 static int pipeline_read(void *self, const float **rgb)
 {
-    (void)self, (void)rgb;
-    return -ENOTSUP;
+    pipeline *p = self;
+    int err = 0;
+    while (err >= 0) {
+        switch (p->phase) {
+        case ENCODE:
+            err = encode(p);
+            p->phase = DENOISE;
+            break;
+        case DENOISE:
+            err = denoise(p);
+            if (err >= 0)
+                err = begin_decoding(p);
+            p->phase = DECODE;
+            break;
+        case DECODE:
+            err = hyv_vae_tiles_next(p->tiles, rgb);
+            if (err > 0)
+                return err;
+            p->phase = FINISHED;
+            break;
+        default:
+            return 0;
+        }
+    }
+    return err;
 }
 
 static void pipeline_stop(void *self)
 {
-    (void)self;
-}
-
-static void pipeline_close(void **self)
-{
-    *self = NULL;
+    pipeline *p = self;
+    hyv_vae_tiles_close(&p->tiles);
+    hyv_denoiser_free(&p->denoiser);
+    if (p->be)
+        unload(p);
+    hyv_conditioning_free(&p->positive);
+    hyv_conditioning_free(&p->negative);
+    hyv_free_host(p->latents);
+    p->latents = NULL;
+    p->phase = IDLE;
 }
 
 static int pipeline_inspect(const hyv_params *params, const hyv_run *run,
                             hyv_tensor_function *tensor, void *opaque)
 {
-    (void)tensor, (void)opaque;
-    return hyv_log_error(run->log, -ENOTSUP, "model %s: only the model \"test\" is known",
-                         params->model);
+    return hyv_model_inspect(params->model, run->log, tensor, opaque);
 }
 
 const hyv_source hyv_pipeline = {

@@ -1,7 +1,7 @@
 /* What a video will cost, found by running its very operators on the null backend.
  *
- * Per phase: operations, bytes by kind, and from a measurement of a few milliseconds on this machine an estimate of the time. No memory of the size of
- * the work is allocated. Knows no pixels.
+ * Per phase: operations, bytes by kind, and from a measurement of a few milliseconds on this
+ * machine an estimate of the time. Nothing of the size of the work is allocated. Knows no pixels.
  */
 #ifndef HYV_RUN_PLAN_H
 #define HYV_RUN_PLAN_H
@@ -24,18 +24,21 @@ typedef struct hyv_plan {
     hyv_prompt_tokens positive, negative; /* negative only if guided */
     bool guided;
     hyv_denoise_plan denoise;
-    hyv_vae_tiles_params tiles;
-    hyv_cost network[HYV_COMPONENTS];
-    hyv_cost phase[HYV_PHASES];
+    hyv_tiling tiling;
+    hyv_cost network[HYV_COMPONENTS]; /* of the whole video; bytes: the largest at a time */
 } hyv_plan;
 
 /* Fills the costs from the rest of the plan. threads: of the CPU backend to come. */
-int hyv_plan_make(hyv_plan *plan, const hyv_model *m, int threads);
+int hyv_plan_make(hyv_plan *plan, const hyv_model *m, const hyv_backend_config *config);
 
-/* Bytes of a phase beside what the process holds already. */
+/* Bytes of a network's run beside what the process holds already. */
 size_t hyv_cost_bytes(const hyv_cost *cost);
 
-/* Seconds for each phase, from rates measured on `be` in some 20 ms. */
-int hyv_plan_seconds(const hyv_plan *plan, hyv_backend *be, double seconds[HYV_PHASES]);
+/* Seconds for each network, from rates measured on `be` in some 20 ms; 0, or the backend's error.
+ */
+int hyv_plan_seconds(const hyv_plan *plan, hyv_backend *be, double seconds[HYV_COMPONENTS]);
+
+/* The phase that a network belongs to. */
+enum hyv_phase hyv_component_phase(enum hyv_component component);
 
 #endif

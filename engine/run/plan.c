@@ -1,0 +1,195 @@
+/* Planning: each network runs once on the null backend, with the sizes of the video to come.
+ *
+ * Repetitions (steps, guidance, tiles) are multiplied, not run. Rates come from three small
+ * operators timed on the real backend. Knows no pixels.
+ */
+#include "plan.h"
+
+#include <errno.h>
+
+#include "../base/util.h"
+
+enum hyv_phase hyv_component_phase(enum hyv_component component)
+{
+    static const enum hyv_phase phases[HYV_COMPONENTS] = {HYV_PHASE_TEXT, HYV_PHASE_TEXT,
+                                                          HYV_PHASE_DENOISE, HYV_PHASE_DECODE};
+    return phases[component];
+}
+
+size_t hyv_cost_bytes(const hyv_cost *c)
+{
+    return c->arena + c->scratch + c->weights + c->mapped + c->host;
+}
+
+/* Adds the operations that the backend has counted `times` times, and keeps the largest bytes. */
+static void collect(hyv_cost *cost, hyv_backend *be, double times)
+{
+    const hyv_backend_stats *s = &be->stats;
+    const size_t scratch = be->ops->scratch ? be->ops->scratch(be) : 0;
+    cost->flops += times * s->flops;
+    cost->attention_flops += times * s->attention_flops;
+    cost->calls += (uint64_t)(times * (double)s->calls);
+    if (s->arena_bytes_max > cost->arena)
+        cost->arena = s->arena_bytes_max;
+    if (scratch > cost->scratch)
+        cost->scratch = scratch;
+    be->stats.flops = be->stats.attention_flops = 0.0;
+    be->stats.calls = 0;
+}
+
+static int run_llama(hyv_cost *cost, hyv_backend *be, const hyv_network *n,
+                     const hyv_prompt_tokens *t)
+{
+    const hyv_llama_config *c = &n->model->config.llama;
+    hyv_conditioning none = {.tokens = t->llm_count - t->crop, .width = c->width};
+    const size_t rows = (size_t)t->llm_count;
+    const size_t host = rows * (size_t)(2 * c->width + 2 * c->head_dim) * sizeof(float);
+    const int err = hyv_condition_llama(&none, be, n->net.llama, t, NULL, n->model->log);
+    cost->host = host > cost->host ? host : cost->host;
+    collect(cost, be, 1.0);
+    return err;
+}
+
+static int run_clip(hyv_cost *cost, hyv_backend *be, const hyv_network *n,
+                    const hyv_prompt_tokens *t)
+{
+    hyv_conditioning none = {0};
+    const int err = hyv_condition_clip(&none, be, n->net.clip, t, NULL, n->model->log);
+    cost->host = (size_t)((t->clip_count + 2) * n->model->config.clip.width) * sizeof(float);
+    collect(cost, be, 1.0);
+    return err;
+}
+
+static int run_transformer(hyv_cost *cost, hyv_backend *be, const hyv_network *n,
+                           const hyv_plan *plan)
+{
+    const hyv_dit_config *c = &n->model->config.dit;
+    hyv_denoiser *d = NULL;
+    int err = hyv_denoiser_new(&d, be, n->net.dit, &plan->denoise, NULL, NULL, NULL, n->model->log);
+    for (int i = 0; err >= 0 && i < (plan->guided ? 2 : 1); i++) {
+        const hyv_prompt_tokens *t = i ? &plan->negative : &plan->positive;
+        const hyv_conditioning none = {.tokens = t->llm_count - t->crop,
+                                       .width = c->text_width,
+                                       .pooled_width = c->pooled_width};
+        hyv_denoiser_evaluate(d, NULL, NULL, 0.0f, 0.0f, &none);
+        collect(cost, be, plan->denoise.steps);
+        err = hyv_backend_error(be);
+    }
+    cost->host = hyv_denoiser_bytes(c, &plan->denoise);
+    hyv_denoiser_free(&d);
+    return err;
+}
+
+static int run_vae(hyv_cost *cost, hyv_backend *be, const hyv_network *n, const hyv_plan *plan)
+{
+    const hyv_model_config *c = &n->model->config;
+    hyv_tile_plan tiles;
+    const char *fault = hyv_tiling_fault(&plan->tiling, &c->vae);
+    if (fault)
+        return hyv_log_error(n->model->log, -EINVAL, "tiling: %s", fault);
+    int err = hyv_vae_tiles_plan(&tiles, &c->vae, plan->denoise.grid, &plan->tiling);
+    if (err < 0)
+        return hyv_log_error(n->model->log, err, "the video is too large to decode");
+    for (int i = 0; err >= 0 && i < tiles.shapes; i++) {
+        err = hyv_vae_tile_decode(be, n->net.vae, NULL, tiles.shape[i].grid, NULL, NULL);
+        collect(cost, be, (double)tiles.shape[i].count);
+    }
+    cost->host =
+        tiles.host_bytes +
+        (size_t)(hyv_grid_rows(plan->denoise.grid) * c->vae.latent_channels) * sizeof(float);
+    return err;
+}
+
+static int run_network(hyv_cost *cost, hyv_backend *be, const hyv_network *n, const hyv_plan *plan)
+{
+    int err = 0;
+    switch (n->component) {
+    case HYV_TEXT_ENCODER:
+    case HYV_TEXT_ENCODER_2: {
+        int (*const run)(hyv_cost *, hyv_backend *, const hyv_network *,
+                         const hyv_prompt_tokens *) =
+            n->component == HYV_TEXT_ENCODER ? run_llama : run_clip;
+        err = run(cost, be, n, &plan->positive);
+        if (err >= 0 && plan->guided)
+            err = run(cost, be, n, &plan->negative);
+        break;
+    }
+    case HYV_TRANSFORMER:
+        err = run_transformer(cost, be, n, plan);
+        break;
+    default:
+        err = run_vae(cost, be, n, plan);
+        break;
+    }
+    return err;
+}
+
+int hyv_plan_make(hyv_plan *plan, const hyv_model *m, const hyv_backend_config *config)
+{
+    int err = 0;
+    for (int c = 0; err >= 0 && c < HYV_COMPONENTS; c++) {
+        hyv_cost *cost = &plan->network[c];
+        hyv_backend *be = NULL;
+        hyv_network n = {0};
+        *cost = (hyv_cost){0};
+        err = hyv_backend_open(&be, "null", config);
+        if (err < 0)
+            return hyv_log_error(m->log, err, "out of memory");
+        err = hyv_network_load(&n, m, (enum hyv_component)c, be);
+        if (err >= 0) {
+            cost->weights = hyv_weights_owned_bytes(n.weights);
+            cost->mapped = hyv_weights_mapped_bytes(n.weights);
+            err = run_network(cost, be, &n, plan);
+        }
+        hyv_network_unload(&n);
+        hyv_backend_close(&be);
+    }
+    return err;
+}
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+enum { SAMPLE_ROWS = 96, SAMPLE_WIDTH = 256, SAMPLE_HEADS = 4, SAMPLE_CALLS = 10000 };
+static const double SAMPLE_SECONDS = 0.008;
+
+/* Operations a second of one operator, repeated for SAMPLE_SECONDS. */
+static double measure(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *w)
+{
+    const double flops = be->stats.flops, begin = hyv_seconds();
+    double end = begin;
+    for (int i = 0; i < SAMPLE_CALLS && end - begin < SAMPLE_SECONDS; i++) {
+        if (w)
+            hyv_linear(be, y, x, w);
+        else
+            hyv_attention(be, y, x, x, x, SAMPLE_HEADS, 0);
+        end = hyv_seconds();
+    }
+    return end > begin ? (be->stats.flops - flops) / (end - begin) : 0.0;
+}
+
+int hyv_plan_seconds(const hyv_plan *plan, hyv_backend *be, double seconds[HYV_COMPONENTS])
+{
+    static const float zeros[SAMPLE_ROWS * SAMPLE_WIDTH];
+    const size_t bytes = (size_t)(SAMPLE_WIDTH + 2 * SAMPLE_ROWS) * SAMPLE_WIDTH * sizeof(float);
+    hyv_mat data = {hyv_alloc(be, bytes, "calibration"), SAMPLE_WIDTH + 2 * SAMPLE_ROWS,
+                    SAMPLE_WIDTH, SAMPLE_WIDTH, HYV_F32};
+    if (!data.data)
+        return hyv_backend_error(be);
+    const hyv_mat x = hyv_rows(data, 0, SAMPLE_ROWS), y = hyv_rows(data, SAMPLE_ROWS, SAMPLE_ROWS);
+    const hyv_weight w = {.w = hyv_rows(data, 2 * SAMPLE_ROWS, SAMPLE_WIDTH)};
+    for (int64_t first = 0; first < data.rows; first += SAMPLE_ROWS) {
+        const int64_t rows = data.rows - first < SAMPLE_ROWS ? data.rows - first : SAMPLE_ROWS;
+        hyv_upload(be, hyv_rows(data, first, rows), zeros);
+    }
+    hyv_linear(be, y, x, &w); /* wakes threads and buffers */
+    const double linear = measure(be, y, x, &w), attention = measure(be, y, x, NULL);
+    for (int c = 0; c < HYV_COMPONENTS; c++) {
+        const hyv_cost *cost = &plan->network[c];
+        seconds[c] =
+            linear > 0.0 && attention > 0.0
+                ? (cost->flops - cost->attention_flops) / linear + cost->attention_flops / attention
+                : 0.0;
+    }
+    hyv_free(be, data.data);
+    return hyv_backend_error(be);
+}
