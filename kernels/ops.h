@@ -198,6 +198,9 @@ typedef struct hyv_backend_ops {
      * buffers, scores), for the plan: an upper bound over all calls made so far on this (dry)
      * backend is kept by null; others return what they hold now. */
     size_t (*scratch)(const hyv_backend *be);
+
+    /* What runs, for people: "cpu (avx512, 2 threads)". */
+    void (*describe)(const hyv_backend *be, char *text, size_t size);
 } hyv_backend_ops;
 
 /* What a backend did so far: exact on the null backend, whose numbers are the plan. */
@@ -226,6 +229,7 @@ struct hyv_backend {
 int hyv_backend_open(hyv_backend **be, const char *name, const hyv_backend_config *config);
 void hyv_backend_close(hyv_backend **be);
 int hyv_backend_error(const hyv_backend *be);
+void hyv_backend_describe(const hyv_backend *be, char *text, size_t size);
 
 /* Makes every later operator return at once with be->err = -ECANCELED, and the running one soon.
  * Any thread, any time. */
