@@ -253,7 +253,8 @@ static int check_float(hyv_options *options, const hyv_option_info *info, const 
 static int check_enum(hyv_options *options, const hyv_option_info *info, const char *value)
 {
     const size_t n = strlen(value);
-    for (const char *word = info->values; word; word = strchr(word, '|')) {
+    for (const char *word = strchr(value, '|') ? NULL : info->values; word;
+         word = strchr(word, '|')) {
         word += *word == '|';
         if (!strncmp(word, value, n) && (word[n] == '|' || !word[n]))
             return 0;
