@@ -42,11 +42,12 @@ struct hyv_checkpoint {
 
 static const hyv_reader *const readers[] = {&hyv_reader_safetensors};
 
-/* Look-up: open addressing, FNV-1a. */
+/* Look-up: open addressing, FNV-1a. It begins with an address, which no file can foresee, so none
+ * can make all its names collide. */
 
 static size_t name_slot(const hyv_checkpoint *c, const char *name)
 {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = 0xcbf29ce484222325u ^ (uintptr_t)c;
     for (const char *p = name; *p; p++)
         h = (h ^ (unsigned char)*p) * 0x100000001b3u;
     size_t slot = (size_t)(h ^ h >> 32) & (c->slot_count - 1);
