@@ -10,7 +10,7 @@ BUILD   ?= build
 CC      ?= cc
 OPT     ?= -O3
 WERROR  ?= -Werror
-FFMPEG  ?=
+FFMPEG  ?= 9.0
 VERSION := 0.1.0
 SOMAJOR := 0.1
 
@@ -74,8 +74,87 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_AUX) $(STATIC)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS) $(DEPS_LIBS)
 
 tests: $(TEST_BIN)
+bench-programs: $(BENCH_BIN)
+
+# ---- FFmpeg ---------------------------------------------------------------------------------------
+
+# A patched FFmpeg of one or more releases, or of the user's own tree; build/ffmpeg is the newest built.
+ffmpeg: packages-ffmpeg
+	$(MAKE) lib hyv
+	configure-hook/build-ffmpeg.sh $(if $(FFMPEG_SRC),--source "$(FFMPEG_SRC)",$(FFMPEG))
+
+# Until a trained model ships with the project, the demo shows the built-in test pictures.
+demo: ffmpeg
+	@echo "No trained model ships with the project yet: the demo uses model=test, pictures drawn without weights."
+	$(BUILD)/ffmpeg -hide_banner -loglevel info -y -f lavfi \
+	    -i "hunyuanvideo=prompt='a cat walks on the grass, realistic style':model=test:size=640x368:frames=49:seed=42" \
+	    -c:v libx264 -pix_fmt yuv420p -movflags +faststart demo.mp4
+	@echo "Made demo.mp4. With real weights: model=FOLDER (see README.md)."
+
+# ---- tests ----------------------------------------------------------------------------------------
+
+SUMMARY := $(BUILD)/check.summary
+RUN     := tests/run.sh $(SUMMARY)
+SCRIPTS := tests/layers.sh tests/symbols.sh tests/header.sh $(wildcard tests/cli/*.sh tests/presets/*.sh)
+
+check: packages-check
+	@mkdir -p $(BUILD) && rm -f $(SUMMARY) && touch $(SUMMARY)
+	@$(MAKE) --no-print-directory all tests
+	-@$(RUN) $(TEST_BIN) $(SCRIPTS)
+	@$(MAKE) --no-print-directory check-sanitizers check-compilers check-valgrind check-ffmpeg
+	@tests/run.sh --total $(SUMMARY)
+
+# The unit and golden tests again, with AddressSanitizer and UndefinedBehaviorSanitizer.
+SANITIZE_BUILD := $(BUILD)/sanitize
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+check-sanitizers:
+	@$(MAKE) --no-print-directory BUILD=$(SANITIZE_BUILD) SANITIZE="$(SANITIZERS)" OPT=-O1 hyv tests
+	-@$(RUN) $(TEST_SRC:%.c=$(SANITIZE_BUILD)/%)
+
+# The other compiler, with warnings as errors.
+check-compilers:
+	-@$(RUN) "$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=clang OPT=-O1 all tests > $(BUILD)/clang.log 2>&1 && echo '1 passed, 0 failed' || { tail -n 30 $(BUILD)/clang.log; echo '0 passed, 1 failed'; }"
+
+check-valgrind: hyv
+	-@$(RUN) tests/valgrind.sh
+
+check-ffmpeg: lib hyv
+	@configure-hook/build-ffmpeg.sh $(FFMPEG)
+	-@$(RUN) $(foreach release,$(FFMPEG),"tests/lavfi/run.sh $(release)" "tests/lavfi/fate.sh $(release)")
+
+bench: lib bench-programs
+	@for program in $(BENCH_BIN); do $$program; done
+
+lint: packages-lint
+	clang-format --dry-run --Werror $(wildcard engine/*.[ch] engine/*/*.[ch] kernels/*.[ch] kernels/*/*.[ch] tests/*.[ch] tests/*/*.[ch])
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
+	    --suppressions-list=tests/cppcheck.suppressions -I. -D_GNU_SOURCE -DHYV_DATADIR='""' engine kernels
+	clang-tidy --quiet $(LIB_SRC) engine/cli.c -- -std=c11 -D_GNU_SOURCE -DHYV_DATADIR='""' $(DEPS_CFLAGS)
+
+# ---- installing -----------------------------------------------------------------------------------
+
+install: lib hyv
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin \
+	    $(DESTDIR)$(PREFIX)/share/hunyuanvideo/presets $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(SHARED) $(DESTDIR)$(PREFIX)/lib/
+	ln -sf libhunyuanvideo.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libhunyuanvideo.so.$(SOMAJOR)
+	ln -sf libhunyuanvideo.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libhunyuanvideo.so
+	install -m 644 $(STATIC) $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 engine/hunyuanvideo.h $(DESTDIR)$(PREFIX)/include/
+	install -m 755 $(BUILD)/hyv $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 presets/*.yaml $(DESTDIR)$(PREFIX)/share/hunyuanvideo/presets/
+	install -m 644 engine/hyv.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$${prefix}/lib|' -e 's|@INCLUDEDIR@|$${prefix}/include|' \
+	    -e 's|@VERSION@|$(VERSION)|' configure-hook/hunyuanvideo.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/libhunyuanvideo.pc
+
+packages-%:
+	@configure-hook/packages.sh $*
+
+clean:
+	rm -rf $(BUILD) demo.mp4
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all lib hyv tests
+.PHONY: all lib hyv tests bench-programs ffmpeg demo check check-sanitizers check-compilers check-valgrind check-ffmpeg \
+        bench lint install clean
 .SECONDARY:
