@@ -1,0 +1,194 @@
+"""Trains the transformer (diffusers' HunyuanVideoTransformer3DModel) on cached VAE latents.
+
+Rectified flow: x = (1 - sigma) data + sigma noise, the target is noise - data. The loss is
+weighted up where objects are, for the background is most of the picture and learnt first.
+Single objects come more often at first. Captions are drawn anew each time and are empty now and
+then, so that true guidance with a negative prompt works. Latents lie in shards, so that a
+cache can grow while training goes on. Must not know how the VAE or the encoders were trained.
+"""
+import glob
+import math
+import os
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import vae as vae_stage
+import world
+from optim import Log, Optimizer, Run, save_atomically
+from text import Encoders
+
+CONFIG = dict(
+    in_channels=16, out_channels=16, num_attention_heads=5, attention_head_dim=32, num_layers=2,
+    num_single_layers=4, num_refiner_layers=2, mlp_ratio=4.0, patch_size=2, patch_size_t=1,
+    qk_norm="rms_norm", guidance_embeds=True, text_embed_dim=128, pooled_projection_dim=128,
+    rope_theta=256.0, rope_axes_dim=(8, 12, 12), image_condition_type=None)
+SHARD = 250                    # clips a file
+CAPTION_TOKENS = 40            # captions are padded to this: the compiled step has one shape
+BATCH = 16
+SHIFT = 3.0                    # of the noise levels
+OBJECT_WEIGHT = 4.0
+EMPTY = 0.1                    # share of empty captions
+GUIDANCE = 6016.0              # embedded guidance as the pipeline sends it: 1000 times, in bf16
+
+# ------------------------------------------------------------------------------ latents
+
+
+def _near_object(cover):
+    """Coverage (frames, height, width) -> bool (latent frames, height / 8, width / 8): where an
+    object is, or next to it. Latent frame 0 is frame 0, the others four frames each."""
+    c = torch.from_numpy(cover)[None, None]
+    c = torch.cat([c[:, :, :1].expand(-1, -1, 3, -1, -1), c], 2)
+    c = F.max_pool3d(c, (4, 8, 8))
+    return F.max_pool3d(c, (1, 3, 3), 1, (0, 1, 1))[0, 0] > 0.02
+
+
+def shards(state):
+    return sorted(glob.glob(os.path.join(state, "latents", "*.pt")))
+
+
+@torch.no_grad()
+def cache(state, clips, seed):
+    """Adds shards of encoded clips until there are `clips`. One shard is a function of the seed,
+    its number and the VAE."""
+    log = Log(os.path.join(state, "cache.log"))
+    vae = vae_stage.load(os.path.join(state, "vae"))
+    os.makedirs(os.path.join(state, "latents"), exist_ok=True)
+    for number in range(len(shards(state)), math.ceil(clips / SHARD)):
+        rng = np.random.default_rng([seed, 4, number])
+        scenes, latents, near = [], [], []
+        for _ in range(SHARD):
+            scene = world.random_scene(rng)
+            clip, cover = world.render(scene, masks=True)
+            with torch.autocast("cpu", torch.bfloat16):
+                mean = vae.encode(vae_stage.to_tensor([clip])).latent_dist.mean.float()
+            scenes.append(scene)
+            latents.append((mean * vae.config.scaling_factor).bfloat16())
+            near.append(_near_object(cover))
+        save_atomically(dict(scenes=scenes, latents=torch.cat(latents), near=torch.stack(near)),
+                        os.path.join(state, "latents", f"{number:04d}.pt"))
+        log(f"cache: {(number + 1) * SHARD} clips")
+
+
+class Latents:
+    """All shards there are; look() takes in those that were added since."""
+
+    def __init__(self, state):
+        self.state, self.files, self.scenes, self.parts = state, [], [], []
+        self.look()
+
+    def look(self):
+        added = [p for p in shards(self.state) if p not in self.files]
+        if self.files and not added:
+            return
+        for path in added:
+            shard = torch.load(path, weights_only=False)
+            self.files.append(path)
+            self.scenes += shard["scenes"]
+            self.parts.append((shard["latents"], shard["near"]))
+        if not self.parts:
+            raise SystemExit("no latents: run the stage 'cache' first")
+        self.latents, self.near = (torch.cat(x) for x in zip(*self.parts))
+        self.by_kind = {k: [i for i, s in enumerate(self.scenes) if s["kind"] == k]
+                        for k in world.KINDS}
+
+    def draw(self, rng, count, progress):
+        """Indices; single objects are 80 % at the start and as cached from a third on."""
+        k = min(1.0, progress * 3)
+        shares = {n: p * k + (1 - k) * {"one": 0.8, "cut": 0.1, "two": 0.1}[n]
+                  for n, p in world.KINDS.items()}
+        kinds = rng.choice(list(shares), size=count, p=list(shares.values()))
+        return [self.by_kind[k][int(rng.integers(len(self.by_kind[k])))] for k in kinds]
+
+
+# ------------------------------------------------------------------------------ training
+
+
+def make():
+    """A new transformer; modulations and output start at zero, so blocks start as the identity."""
+    from diffusers import HunyuanVideoTransformer3DModel
+    model = HunyuanVideoTransformer3DModel(**CONFIG)
+    zero = ("norm1.linear", "norm1_context.linear", ".norm.linear", "norm_out.linear", "proj_out")
+    for name, p in model.named_parameters():
+        if any(z in name for z in zero) and not ("single" in name and "proj_out" in name):
+            torch.nn.init.zeros_(p)
+    return model
+
+
+def _fit(states, mask):
+    """Pads or cuts the text to CAPTION_TOKENS."""
+    extra = CAPTION_TOKENS - states.shape[1]
+    if extra >= 0:
+        return F.pad(states, (0, 0, 0, extra)).contiguous(), F.pad(mask, (0, extra))
+    return states[:, :CAPTION_TOKENS].contiguous(), mask[:, :CAPTION_TOKENS].contiguous()
+
+
+def _loss(model, encoders, data, index, rng):
+    """(weighted loss, mean squared error, mean squared error near objects) of one batch."""
+    n = len(index)
+    captions = ["" if rng.random() < EMPTY else world.caption(data.scenes[i], rng) for i in index]
+    states, mask, pooled = encoders(captions)
+    states, mask = _fit(states, mask)
+    index = torch.as_tensor(index)
+    x0, near = data.latents[index].float(), data.near[index][:, None].float()
+    u = (torch.rand(n) + torch.arange(n)) / n                # stratified
+    sigma = SHIFT * u / (1 + (SHIFT - 1) * u)
+    # The pipeline's own value half the time, else any: the scale is ignored, not undefined.
+    guidance = torch.where(torch.rand(n) < 0.5, torch.tensor(GUIDANCE),
+                           (1 + 9 * torch.rand(n)) * 1000)
+    noise = torch.randn_like(x0)
+    s = sigma[:, None, None, None, None]
+    with torch.autocast("cpu", torch.bfloat16):
+        v = model((1 - s) * x0 + s * noise, sigma * 1000, states, mask, pooled, guidance,
+                  return_dict=False)[0].float()
+    error = (v - (noise - x0)).pow(2).mean(1, keepdim=True)
+    weight = 1 + (OBJECT_WEIGHT - 1) * near
+    seen = error.detach()
+    return ((error * weight).mean() / weight.mean(), seen.mean().item(),
+            ((seen * near).sum() / near.sum().clamp(min=1)).item())
+
+
+def train(state, minutes, seed, every=None, batch=BATCH):
+    """Trains for `minutes` core-minutes; resumes from transformer.pt. every(step) is called each
+    1000 steps, with the averaged weights exported to transformer/."""
+    log = Log(os.path.join(state, "transformer.log"))
+    data, encoders = Latents(state), Encoders(state)
+    torch.manual_seed(seed)
+    model = make()
+    named = list(model.named_parameters())
+    plain = ["x_embedder", "embedder.linear_1", "proj_in"]
+    plain += [n for n, _ in named if n.startswith("proj_out")]
+    opt = Optimizer(named, lr=1.5e-3, plain=plain)
+    run = Run(os.path.join(state, "transformer.pt"), model, opt, minutes, seed)
+    compiled = model
+    if os.environ.get("COMPILE", "1") != "0":                # minutes once, then twice as fast
+        compiled = torch.compile(model, dynamic=False)
+    log(f"transformer: {sum(p.numel() for p in model.parameters())} parameters, "
+        f"{len(data.scenes)} clips, latent std {data.latents.float().std():.3f}, from step "
+        f"{run.at['step']}, {run.at['used']:.0f} of {run.total:.0f} s")
+    recent = []
+    while run.goes_on():
+        index = data.draw(run.rng, batch, run.progress)
+        loss, mean, objects = _loss(compiled, encoders, data, index, run.rng)
+        recent.append((mean, objects))
+        step = run.step(loss, tail=0.2)
+        if step % 50 == 0:
+            data.look()
+            mean, objects = np.mean(recent[-50:], 0)
+            log(f"transformer step {step} {run.clock.used:.0f}s loss {mean:.4f} near objects "
+                f"{objects:.4f}")
+        if every and step % 1000 == 0:
+            run.keep()
+            export(state, run.average.weights)
+            every(step)
+            run.clock.skip()
+    run.keep()
+    export(state, run.average.weights)
+
+
+def export(state, weights):
+    """Writes transformer/ in the state folder."""
+    model = make()
+    model.load_state_dict(weights)
+    model.save_pretrained(os.path.join(state, "transformer"))
