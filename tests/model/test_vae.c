@@ -17,7 +17,7 @@ static void check_config(void)
      CHECK_MSG(hyv_vae_config_fault(&c) != NULL, #member " = " #value " is accepted"))
     REFUSED(blocks, 0);
     REFUSED(blocks, 9);
-    REFUSED(blocks, 3); /* three blocks cannot double h and w three times and t twice */
+    REFUSED(blocks, 2); /* two blocks cannot double h and w three times */
     REFUSED(block_out_channels[1], 0);
     REFUSED(block_out_channels[1], -32);
     REFUSED(block_out_channels[3], 500);
