@@ -78,8 +78,8 @@ hyv_grid hyv_vae_pictures(const hyv_vae_config *config, hyv_grid latents);
 void hyv_vae_bind(hyv_vae *m, const hyv_vae_config *config, const hyv_binder *binder);
 
 /* out [rows of hyv_vae_pictures(grid), out_channels] from z [t*h*w, latent_channels], which is
- * already divided by the scaling factor. Beside z and out the arena holds at most the input and the
- * two halves of the widest resnet at a time. */
+ * already divided by the scaling factor. Beside z and out the arena's peak is that of the largest
+ * resnet: its input and twice its output. */
 void hyv_vae_decode(hyv_backend *be, const hyv_vae *m, hyv_mat z, hyv_grid grid, hyv_mat out,
                     const hyv_watch *watch);
 
