@@ -624,7 +624,9 @@ int main(int argc, char **argv)
     const struct sigaction stop = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGINT, &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
+    /* Both become errors of the write, which removes what is partial. */
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL);
     if (argc < 2)
         return fail(EXIT_USAGE, "a command is missing: generate, plan, info, options or help");
     job j = {.command = argv[1], .format = "yuv420p"};
