@@ -47,8 +47,8 @@ int hyv_options_fail(hyv_options *options, int err, const char *format, ...)
 int hyv_options_load_model(hyv_options *options, const char *folder);
 
 /* The i-th folder in which presets and models are searched by name: those of the option "presets",
- * those beside the library, the installation's. A new string, or NULL after the last (or if memory
- * is short). */
-char *hyv_options_folder(const hyv_options *options, int i);
+ * those beside the library, the installation's. 1 and a new string, 0 after the last, or -ENOMEM.
+ */
+int hyv_options_folder(const hyv_options *options, int i, char **folder);
 
 #endif

@@ -151,21 +151,24 @@ static int find_model(char **found, const hyv_options *options, hyv_log *log)
         return hyv_log_error(log, -ENOENT, "option model: there is no folder or file \"%s\"", name);
     hyv_string places = {0};
     char *folder;
-    for (int i = 0; !*found && (folder = hyv_options_folder(options, i)); i++) {
-        char *path = hyv_path_join(folder, name);
-        char *index = path ? hyv_path_join(path, "model_index.json") : NULL;
-        if (index && hyv_path_is_file(index)) {
-            *found = path;
-            path = NULL;
-        } else if (hyv_path_is_folder(folder)) {
-            hyv_string_append(&places, "%s%s", places.length ? ", " : "", folder);
-        }
-        hyv_free_host(index);
-        hyv_free_host(path);
-        hyv_free_host(folder);
-    }
     int err = 0;
-    if (!*found)
+    for (int i = 0; !*found && (err = hyv_options_folder(options, i, &folder)) > 0; i++) {
+        hyv_string path = {0};
+        hyv_string_append(&path, "%s/%s/model_index.json", folder, name);
+        if (path.failed)
+            err = -ENOMEM;
+        else if (hyv_path_is_file(path.text))
+            err = (*found = hyv_path_join(folder, name)) ? 0 : -ENOMEM;
+        else if (hyv_path_is_folder(folder))
+            hyv_string_append(&places, "%s%s", places.length ? ", " : "", folder);
+        hyv_string_free(&path);
+        hyv_free_host(folder);
+        if (err < 0)
+            break;
+    }
+    if (err < 0)
+        hyv_log_error(log, err, "option model: not enough memory");
+    else if (!*found)
         err = hyv_log_error(log, -ENOENT,
                             "option model: \"%s\" is neither a folder or file here nor a model in "
                             "%s; set model to a model's folder",

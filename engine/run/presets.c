@@ -32,39 +32,45 @@ typedef struct preset_file {
 
 static int load_path(preset_file *parent, const char *path);
 
+/* A relative path for where it cannot be told; NULL only if memory is short. */
 static char *library_folder(void)
 {
     Dl_info info;
     if (!dladdr(&marker, &info) || !info.dli_fname)
-        return NULL;
+        return hyv_strdup(".");
     /* A program that was found through PATH is reported without its folder. */
     char *real = realpath(strchr(info.dli_fname, '/') ? info.dli_fname : "/proc/self/exe", NULL);
     char *slash = real ? strrchr(real, '/') : NULL;
-    char *folder = slash ? hyv_strndup(real, (size_t)(slash - real)) : NULL;
+    char *folder = slash ? hyv_strndup(real, (size_t)(slash - real)) : hyv_strdup(".");
     free(real);
     return folder;
 }
 
-char *hyv_options_folder(const hyv_options *options, int i)
+int hyv_options_folder(const hyv_options *options, int i, char **folder)
 {
-    const char *p = hyv_options_value(options, NULL, "presets");
-    while (*p) {
-        const size_t n = strcspn(p, ":");
-        if (n && i-- == 0)
-            return hyv_strndup(p, n);
-        p += n + (p[n] == ':');
-    }
     /* Of build/lib/libhunyuanvideo.so, of build/hyv, of PREFIX/lib or PREFIX/bin. */
     static const char *const beside[] = {"../../presets", "../presets",
                                          "../share/hunyuanvideo/presets"};
     const int besides = sizeof(beside) / sizeof(beside[0]);
-    if (i < besides) {
-        char *folder = library_folder();
-        char *path = folder ? hyv_path_join(folder, beside[i]) : hyv_strdup(beside[i]);
-        hyv_free_host(folder);
-        return path;
+    const char *p = hyv_options_value(options, NULL, "presets");
+    *folder = NULL;
+    for (size_t n; *p; p += n + (p[n] == ':')) {
+        n = strcspn(p, ":");
+        if (n && i-- == 0) {
+            *folder = hyv_strndup(p, n);
+            return *folder ? 1 : -ENOMEM;
+        }
     }
-    return i == besides ? hyv_strdup(HYV_DATADIR "/presets") : NULL;
+    if (i > besides)
+        return 0;
+    if (i < besides) {
+        char *library = library_folder();
+        *folder = library ? hyv_path_join(library, beside[i]) : NULL;
+        hyv_free_host(library);
+    } else {
+        *folder = hyv_strdup(HYV_DATADIR "/presets");
+    }
+    return *folder ? 1 : -ENOMEM;
 }
 
 static int fail_at(preset_file *f, const yaml_mark_t *mark, const char *what)
@@ -130,14 +136,16 @@ static bool is_name(const char *name)
     return *name && *name != '.' && !strchr(name, '/');
 }
 
-/* FOLDER/NAME.yaml if there is such a file, else NULL. */
-static char *preset_in(const char *folder, const char *name)
+/* 1 and FOLDER/NAME.yaml if there is such a file, else 0, or -ENOMEM. */
+static int preset_in(const char *folder, const char *name, char **path)
 {
-    hyv_string path = {0};
-    hyv_string_append(&path, "%s/%s.yaml", folder, name);
-    char *found = hyv_path_is_file(hyv_string_text(&path)) ? hyv_strdup(path.text) : NULL;
-    hyv_string_free(&path);
-    return found;
+    hyv_string text = {0};
+    hyv_string_append(&text, "%s/%s.yaml", folder, name);
+    const bool there = !text.failed && hyv_path_is_file(text.text);
+    *path = there ? hyv_strdup(text.text) : NULL;
+    const bool failed = text.failed || (there && !*path);
+    hyv_string_free(&text);
+    return failed ? -ENOMEM : there;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -166,7 +174,7 @@ static int fail_missing(hyv_options *errors, const hyv_options *search, const ch
 {
     char *names[LISTED_MAX], *folder;
     int count = 0;
-    for (int i = 0; (folder = hyv_options_folder(search, i)); i++) {
+    for (int i = 0; hyv_options_folder(search, i, &folder) > 0; i++) {
         count = list_folder(folder, names, count);
         hyv_free_host(folder);
     }
@@ -186,18 +194,29 @@ static int fail_missing(hyv_options *errors, const hyv_options *search, const ch
 /* Finds NAME beside `near` (a path, or NULL) or in the folders; a path is taken as it is. */
 static int find_preset(preset_file *f, const char *near, const char *name, char **path)
 {
-    *path = strchr(name, '/') ? hyv_strdup(name) : NULL;
-    if (!*path && is_name(name) && near && strrchr(near, '/')) {
-        char *folder = hyv_strndup(near, (size_t)(strrchr(near, '/') - near));
-        *path = folder ? preset_in(folder, name) : NULL;
+    const char *slash = near ? strrchr(near, '/') : NULL;
+    char *folder = NULL;
+    int found = 0;
+    *path = NULL;
+    if (strchr(name, '/')) {
+        *path = hyv_strdup(name);
+        found = *path ? 1 : -ENOMEM;
+    } else if (slash && is_name(name)) {
+        folder = hyv_strndup(near, (size_t)(slash - near));
+        found = folder ? preset_in(folder, name, path) : -ENOMEM;
         hyv_free_host(folder);
     }
-    char *folder;
-    for (int i = 0; !*path && is_name(name) && (folder = hyv_options_folder(f->search, i)); i++) {
-        *path = preset_in(folder, name);
+    for (int i = 0; found == 0 && is_name(name); i++) {
+        found = hyv_options_folder(f->search, i, &folder);
+        if (found <= 0)
+            break;
+        found = preset_in(folder, name, path);
         hyv_free_host(folder);
     }
-    return *path ? 0 : fail_missing(f->errors, f->search, name);
+    if (found < 0)
+        return hyv_options_fail(f->errors, found, "preset %.*s: not enough memory", SHOWN_BYTES,
+                                name);
+    return found ? 0 : fail_missing(f->errors, f->search, name);
 }
 
 static int read_entry(preset_file *f, const char *key, const char *value, const yaml_mark_t *mark,
@@ -218,7 +237,9 @@ static int read_entry(preset_file *f, const char *key, const char *value, const 
     if (hyv_options_is_set(f->values, key))
         return fail_at(f, mark, "an option is given twice");
     const int err = hyv_options_set(f->values, key, value);
-    return err < 0 ? fail_at(f, mark, hyv_options_get(f->values, "error")) : 0;
+    if (err < 0)
+        fail_at(f, mark, hyv_options_get(f->values, "error"));
+    return err;
 }
 
 static int read_mapping(preset_file *f)
