@@ -44,7 +44,10 @@ void *hyv_malloc(size_t count, size_t size)
 
 void *hyv_calloc(size_t count, size_t size)
 {
-    return count && size ? calloc(count, size) : calloc(1, 1);
+    size_t total;
+    if (!hyv_mul_size(count, size, &total))
+        return NULL;
+    return total ? calloc(count, size) : calloc(1, 1);
 }
 
 void *hyv_realloc(void *p, size_t count, size_t size)
