@@ -168,7 +168,7 @@ typedef struct hyv_backend_ops {
     int (*create)(hyv_backend *be, const hyv_backend_config *config); /* fills be->impl */
     void (*destroy)(hyv_backend *be);
     void *(*alloc)(hyv_backend *be, size_t bytes);
-    void (*free)(hyv_backend *be, void *address);
+    size_t (*free)(hyv_backend *be, void *address); /* the bytes that alloc was asked for */
     void (*upload)(hyv_backend *be, hyv_mat dst, const float *host);
     void (*download)(hyv_backend *be, float *host, hyv_mat src);
     /* Page-ahead hint (CPU) or asynchronous copy (others): bytes at `host` will be read soon; dst
@@ -234,6 +234,9 @@ void hyv_backend_describe(const hyv_backend *be, char *text, size_t size);
 /* Makes every later operator return at once with be->err = -ECANCELED, and the running one soon.
  * Any thread, any time. */
 void hyv_backend_stop(hyv_backend *be);
+
+/* Forgets the sticky error and the stop: the next run begins. */
+void hyv_backend_reset(hyv_backend *be);
 
 /* Sets the sticky error unless one stands already; message (may be NULL) goes to config.message. */
 void hyv_fail(hyv_backend *be, int err, const char *message);

@@ -1,0 +1,229 @@
+/* The CPU backend: chooses the instruction set once, owns threads and working memory, fills the table.
+ *
+ * Device memory is host memory, so weights are used where they lie. Operators stand in their own files.
+ */
+#include "cpu.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "../half.h"
+#include "gemm.h"
+#include "rows.h"
+
+enum { ALIGNMENT = 64, ROWS_GRAIN = 16384 };
+
+static const char *const isa_names[] = {"c", "avx2", "avx512"};
+
+static bool isa_there(hyv_isa isa)
+{
+    switch (isa) {
+#if defined(__x86_64__)
+    case HYV_ISA_AVX512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               isa_there(HYV_ISA_AVX2);
+    case HYV_ISA_AVX2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    default: return isa == HYV_ISA_C;
+    }
+}
+
+/* The wanted instruction set, or the best for "auto"; -EINVAL, -ENOTSUP. */
+static int choose_isa(const char *name, hyv_isa *isa, const hyv_backend_config *config)
+{
+    char line[128];
+    if (!name || strcmp(name, "auto") == 0) {
+        *isa = isa_there(HYV_ISA_AVX512) ? HYV_ISA_AVX512
+               : isa_there(HYV_ISA_AVX2) ? HYV_ISA_AVX2
+                                         : HYV_ISA_C;
+        return 0;
+    }
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, isa_names[i]) == 0) {
+            *isa = (hyv_isa)i;
+            if (isa_there(*isa))
+                return 0;
+            snprintf(line, sizeof(line), "isa: this processor has no %s; auto takes the best it has",
+                     name);
+            if (config->message)
+                config->message(config->opaque, line);
+            return -ENOTSUP;
+        }
+    return -EINVAL;
+}
+
+/* ---- memory ----------------------------------------------------------------------------------- */
+
+/* The size stands in front of the address that is handed out. */
+static void *cpu_alloc(hyv_backend *be, size_t bytes)
+{
+    (void)be;
+    if (bytes > SIZE_MAX - 2 * ALIGNMENT)
+        return NULL;
+    const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    char *p = aligned_alloc(ALIGNMENT, rounded + ALIGNMENT);
+    if (!p)
+        return NULL;
+    memcpy(p, &bytes, sizeof(bytes));
+    return p + ALIGNMENT;
+}
+
+static size_t cpu_free(hyv_backend *be, void *address)
+{
+    (void)be;
+    size_t bytes;
+    memcpy(&bytes, (char *)address - ALIGNMENT, sizeof(bytes));
+    free((char *)address - ALIGNMENT);
+    return bytes;
+}
+
+void *hyv_cpu_scratch(hyv_backend *be, hyv_scratch *s, size_t bytes)
+{
+    if (s->bytes >= bytes)
+        return s->data;
+    free(s->data);
+    s->bytes = 0;
+    const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    s->data = aligned_alloc(ALIGNMENT, rounded);
+    if (!s->data) {
+        hyv_fail(be, -ENOMEM, "out of memory for the working memory of an operator");
+        return NULL;
+    }
+    s->bytes = rounded;
+    return s->data;
+}
+
+bool hyv_cpu_scratch_all(hyv_backend *be, size_t bytes)
+{
+    hyv_cpu *cpu = hyv_cpu_of(be);
+    for (int i = 0; i < cpu->threads; i++)
+        if (!hyv_cpu_scratch(be, &cpu->scratch[i], bytes))
+            return false;
+    return true;
+}
+
+static size_t cpu_scratch(const hyv_backend *be)
+{
+    const hyv_cpu *cpu = be->impl;
+    size_t bytes = cpu->shared.bytes;
+    for (int i = 0; i < cpu->threads; i++)
+        bytes += cpu->scratch[i].bytes;
+    return bytes;
+}
+
+static void cpu_upload(hyv_backend *be, hyv_mat dst, const float *host)
+{
+    (void)be;
+    for (int64_t i = 0; i < dst.rows; i++)
+        memcpy(hyv_row(dst, i), host + i * dst.cols, (size_t)dst.cols * sizeof(float));
+}
+
+static void cpu_download(hyv_backend *be, float *host, hyv_mat src)
+{
+    (void)be;
+    for (int64_t i = 0; i < src.rows; i++)
+        memcpy(host + i * src.cols, hyv_row(src, i), (size_t)src.cols * sizeof(float));
+}
+
+/* Weights lie in a mapped file: asks the kernel to read ahead. */
+static void cpu_fetch(hyv_backend *be, void *dst, const void *host, size_t bytes)
+{
+    (void)be, (void)dst;
+    const uintptr_t page = 4096, first = (uintptr_t)host / page * page;
+    madvise((void *)first, (uintptr_t)host + bytes - first, MADV_WILLNEED);
+}
+
+/* ---- rows ------------------------------------------------------------------------------------- */
+
+typedef struct rows_call {
+    int64_t rows, piece;
+    hyv_rows_task *body;
+    void *arg;
+} rows_call;
+
+static void rows_piece(void *arg, int64_t index, int thread)
+{
+    const rows_call *c = arg;
+    const int64_t first = index * c->piece, left = c->rows - first;
+    c->body(c->arg, first, left < c->piece ? left : c->piece, thread);
+}
+
+void hyv_cpu_rows(hyv_backend *be, int64_t rows, int64_t cols, hyv_rows_task *body, void *arg)
+{
+    const int64_t piece = cols >= ROWS_GRAIN ? 1 : ROWS_GRAIN / cols;
+    rows_call call = {rows, piece, body, arg};
+    hyv_pool_run(be, (rows + piece - 1) / piece, rows_piece, &call);
+}
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+static void cpu_destroy(hyv_backend *be)
+{
+    hyv_cpu *cpu = be->impl;
+    hyv_pool_close(&cpu->pool);
+    for (int i = 0; i < HYV_THREADS_MAX_CPU; i++)
+        free(cpu->scratch[i].data);
+    free(cpu->shared.data);
+    free(cpu);
+}
+
+static int cpu_create(hyv_backend *be, const hyv_backend_config *config)
+{
+    hyv_isa isa = HYV_ISA_C;
+    const int err = choose_isa(config->isa, &isa, config);
+    if (err < 0)
+        return err;
+    hyv_cpu *cpu = calloc(1, sizeof(*cpu));
+    if (!cpu)
+        return -ENOMEM;
+    cpu->isa = isa;
+    cpu->threads = config->threads > 0 ? config->threads : hyv_pool_processors();
+    if (cpu->threads > HYV_THREADS_MAX_CPU)
+        cpu->threads = HYV_THREADS_MAX_CPU;
+    cpu->rows = hyv_rows_for(isa);
+    cpu->gemm = hyv_gemm_for(isa);
+    be->impl = cpu;
+    if (hyv_pool_open(&cpu->pool, &cpu->threads) == 0)
+        return 0;
+    free(cpu);
+    return -ENOMEM;
+}
+
+static void cpu_describe(const hyv_backend *be, char *text, size_t size)
+{
+    const hyv_cpu *cpu = be->impl;
+    snprintf(text, size, "cpu (%s, %d thread%s)", isa_names[cpu->isa], cpu->threads,
+             cpu->threads == 1 ? "" : "s");
+}
+
+const hyv_backend_ops hyv_cpu_backend = {
+    .name = "cpu",
+    .activation = HYV_F32,
+    .host_memory = true,
+    .create = cpu_create,
+    .destroy = cpu_destroy,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .upload = cpu_upload,
+    .download = cpu_download,
+    .fetch = cpu_fetch,
+    .linear = hyv_cpu_linear,
+    .conv3d = hyv_cpu_conv3d,
+    .attention = hyv_cpu_attention,
+    .layer_norm = hyv_cpu_layer_norm,
+    .rms_norm = hyv_cpu_rms_norm,
+    .group_norm = hyv_cpu_group_norm,
+    .modulate = hyv_cpu_modulate,
+    .rope = hyv_cpu_rope,
+    .act = hyv_cpu_act,
+    .add = hyv_cpu_add,
+    .copy = hyv_cpu_copy,
+    .upsample = hyv_cpu_upsample,
+    .shuffle = hyv_cpu_shuffle,
+    .scratch = cpu_scratch,
+    .describe = cpu_describe,
+};

@@ -1,0 +1,108 @@
+/* The CPU backend's own header: its state, its thread pool, and the operators its files provide.
+ *
+ * Canonical arithmetic. In f32 every result is a definition, the same for plain C, AVX2 and AVX-512 and for any number of threads:
+ * - Products: an output element starts at its bias or 0 and takes fmaf(a[k], b[k], acc) for k = 0, 1, ... in order. Blocking over k stores and
+ *   reloads the f32 accumulator. Threads split rows and columns, never k.
+ * - Sums over a row: 16 partial sums, element i into partial i mod 16, added as a tree of 8, 4, 2, 1 (rows.h, tree_sum).
+ * - Statistics of a group norm: blocks of GROUP_BLOCK rows, summed in double in row order, the blocks' sums added in order.
+ * - Attention walks the keys in blocks of HYV_KEY_BLOCK; its online softmax rescales once a block.
+ * - exp, tanh, erf, sigmoid: vmath.h. Division and square root as IEEE has them. No libm but fmaf and sqrtf, which IEEE defines too.
+ * Fast versions vectorise over outputs, which changes none of this. Knows no model.
+ */
+#ifndef HYV_CPU_H
+#define HYV_CPU_H
+
+#include "../ops.h"
+
+typedef enum hyv_isa { HYV_ISA_C, HYV_ISA_AVX2, HYV_ISA_AVX512 } hyv_isa;
+
+enum {
+    HYV_THREADS_MAX_CPU = 256,
+    HYV_KEY_BLOCK = 128 /* keys a block of attention; part of the definition */
+};
+
+typedef struct hyv_pool hyv_pool;
+
+/* Grow-only working memory, one a thread, 64-byte aligned. */
+typedef struct hyv_scratch {
+    char *data;
+    size_t bytes;
+} hyv_scratch;
+
+struct hyv_row_functions;  /* rows.h */
+struct hyv_gemm_functions; /* gemm.h */
+
+typedef struct hyv_cpu {
+    hyv_isa isa;
+    int threads;
+    hyv_pool *pool;
+    hyv_scratch scratch[HYV_THREADS_MAX_CPU];
+    hyv_scratch shared; /* of the operator that runs */
+    const struct hyv_row_functions *rows;
+    const struct hyv_gemm_functions *gemm;
+} hyv_cpu;
+
+static inline hyv_cpu *hyv_cpu_of(hyv_backend *be)
+{
+    return be->impl;
+}
+
+/* ---- threads.c ---------------------------------------------------------------------------------- */
+
+/* 0, or -ENOMEM. Fewer threads than asked for is no error; *threads is how many there are, the caller's own included. */
+int hyv_pool_open(hyv_pool **pool, int *threads);
+void hyv_pool_close(hyv_pool **pool);
+
+/* Threads worth having: processors of the affinity mask, no more than the control group's quota. */
+int hyv_pool_processors(void);
+
+/* Runs task(arg, 0), ... task(arg, tasks - 1) on all threads, the caller's among them, in no fixed order; `thread` says on which. Returns when all
+ * are done. Stops handing out once hyv_stopped(be); what was not run is then garbage, which be->err tells. */
+typedef void hyv_task(void *arg, int64_t index, int thread);
+void hyv_pool_run(hyv_backend *be, int64_t tasks, hyv_task *task, void *arg);
+
+/* ---- cpu.c ---------------------------------------------------------------------------------------- */
+
+/* At least `bytes` of a thread's (or the shared) working memory; NULL after hyv_fail(-ENOMEM). Only outside of tasks. */
+void *hyv_cpu_scratch(hyv_backend *be, hyv_scratch *scratch, size_t bytes);
+/* The same for all threads; false after hyv_fail. */
+bool hyv_cpu_scratch_all(hyv_backend *be, size_t bytes);
+
+/* Calls body(arg, first row, rows, thread) for pieces of `rows` rows, each of about `grain` elements. */
+typedef void hyv_rows_task(void *arg, int64_t first, int64_t rows, int thread);
+void hyv_cpu_rows(hyv_backend *be, int64_t rows, int64_t cols, hyv_rows_task *body, void *arg);
+
+static inline float *hyv_row(hyv_mat m, int64_t row)
+{
+    return (float *)m.data + row * m.ld;
+}
+
+/* ---- operators ------------------------------------------------------------------------------------ */
+
+void hyv_cpu_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W);
+void hyv_cpu_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
+                    hyv_grid kernel, hyv_grid stride);
+void hyv_cpu_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat v, int heads,
+                       int64_t causal);
+void hyv_cpu_layer_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_affine *affine, float eps);
+void hyv_cpu_rms_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const float *weight, int64_t width,
+                      float eps);
+void hyv_cpu_group_norm(hyv_backend *be, hyv_mat y, hyv_mat x, int groups, const hyv_affine *affine,
+                        float eps);
+void hyv_cpu_modulate(hyv_backend *be, hyv_mat y, hyv_mat scale, hyv_mat shift);
+void hyv_cpu_rope(hyv_backend *be, hyv_mat x, hyv_rope_table table);
+void hyv_cpu_act(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat mul, hyv_activation f);
+void hyv_cpu_add(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat gate);
+void hyv_cpu_copy(hyv_backend *be, hyv_mat y, hyv_mat x);
+void hyv_cpu_upsample(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, bool time);
+void hyv_cpu_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid factor,
+                     hyv_shuffle_dir dir);
+
+/* Working memory of a call, all threads together: what the null backend plans with. */
+size_t hyv_cpu_linear_scratch(int64_t rows, int64_t cols, int64_t depth, int threads);
+size_t hyv_cpu_conv3d_scratch(int64_t rows, int64_t cols, int64_t depth, int threads);
+size_t hyv_cpu_attention_scratch(int64_t q_rows, int64_t k_rows, int64_t head_dim, int heads,
+                                 int threads);
+size_t hyv_cpu_group_norm_scratch(int64_t rows, int groups);
+
+#endif

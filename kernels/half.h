@@ -1,0 +1,84 @@
+/* 16 and 8 bit floats to and from f32, one at a time, exact; back by rounding to nearest even.
+ *
+ * bf16 is the upper half of an f32; f16 is IEEE binary16; f8 e4m3 is the "fn" kind (no infinities, NaN = 0x7f and 0xff), e5m2 the
+ * upper half of an f16. Plain integer arithmetic: the same on every processor.
+ */
+#ifndef HYV_KERNELS_HALF_H
+#define HYV_KERNELS_HALF_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline float hyv_bits_to_f32(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof(f));
+    return f;
+}
+
+static inline uint32_t hyv_f32_to_bits(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof(bits));
+    return bits;
+}
+
+static inline float hyv_bf16_to_f32(uint16_t h)
+{
+    return hyv_bits_to_f32((uint32_t)h << 16);
+}
+
+static inline uint16_t hyv_f32_to_bf16(float f)
+{
+    const uint32_t bits = hyv_f32_to_bits(f);
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(bits >> 16 | 0x40); /* a quiet NaN stays one */
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
+static inline float hyv_f16_to_f32(uint16_t h)
+{
+    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
+    const uint32_t exponent = h >> 10 & 31u, mantissa = h & 1023u;
+    if (exponent == 31)
+        return hyv_bits_to_f32(sign | 0x7f800000u | mantissa << 13);
+    if (exponent == 0) { /* subnormal: mantissa times 2^-24, exact in f32 */
+        const float f = (float)mantissa * 0x1p-24f;
+        return sign ? -f : f;
+    }
+    return hyv_bits_to_f32(sign | (exponent + 112) << 23 | mantissa << 13);
+}
+
+static inline uint16_t hyv_f32_to_f16(float f)
+{
+    const uint32_t bits = hyv_f32_to_bits(f), sign = bits >> 16 & 0x8000u;
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00u);
+    if (magnitude >= 0x477ff000u) /* 65520 and above rounds to infinity */
+        return (uint16_t)(sign | 0x7c00u);
+    if (magnitude < 0x38800000u) { /* below 2^-14: the sum's last bit is worth 2^-24 */
+        const float sum = hyv_bits_to_f32(magnitude) + 0.5f;
+        return (uint16_t)(sign | (hyv_f32_to_bits(sum) - 0x3f000000u));
+    }
+    return (uint16_t)(sign | ((magnitude + 0xfffu + (magnitude >> 13 & 1) - 0x38000000u) >> 13));
+}
+
+static inline float hyv_f8_e4m3_to_f32(uint8_t b)
+{
+    const uint32_t sign = (uint32_t)(b & 0x80u) << 24, exponent = b >> 3 & 15u, mantissa = b & 7u;
+    if ((b & 0x7fu) == 0x7fu)
+        return hyv_bits_to_f32(sign | 0x7fc00000u);
+    if (exponent == 0) {
+        const float f = (float)mantissa * 0x1p-9f;
+        return sign ? -f : f;
+    }
+    return hyv_bits_to_f32(sign | (exponent + 120) << 23 | mantissa << 20);
+}
+
+static inline float hyv_f8_e5m2_to_f32(uint8_t b)
+{
+    return hyv_f16_to_f32((uint16_t)(b << 8));
+}
+
+#endif
