@@ -24,7 +24,8 @@ enum {
     TEXT_BYTES_MAX = 65536, /* of a prompt */
     ROWS_MAX = 96,          /* of the option table and ours */
     BAR = 30,               /* columns */
-    LINE_SECONDS = 5,       /* between progress lines that are not on a terminal */
+    LINE_SECONDS = 5,       /* between progress lines, */
+    BARS_A_SECOND = 10,     /* or pictures of the bar on a terminal */
     OPTION_BASE = 256       /* getopt values of the table's rows */
 };
 
@@ -115,8 +116,9 @@ static int on_progress(void *opaque, const hyv_progress *p)
     static const char *const names[HYV_PHASES] = {"text", "denoise", "decode"};
     const job *j = opaque;
     const bool terminal = isatty(STDERR_FILENO), last = p->step == p->steps;
-    if (j->quiet || (!terminal && !last && p->elapsed < line_written + LINE_SECONDS &&
-                     p->elapsed >= line_written))
+    const double interval = terminal ? 1.0 / BARS_A_SECOND : LINE_SECONDS;
+    const bool early = p->elapsed >= line_written && p->elapsed < line_written + interval;
+    if (j->quiet || (early && !last))
         return 0;
     line_written = last ? -LINE_SECONDS : p->elapsed;
     if (terminal) {
@@ -448,12 +450,18 @@ static int generate(job *j)
     return status;
 }
 
-static void print_bytes(uint64_t bytes)
+static void print_cost(uint64_t bytes, double seconds)
 {
-    if (bytes >= 1u << 30)
-        printf("%.2f GiB", (double)bytes / (1u << 30));
+    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};
+    double amount = (double)bytes / 1024;
+    int unit = 0;
+    for (; amount >= 1024 && unit < 3; unit++)
+        amount /= 1024;
+    printf("%.4g %s, ", amount, units[unit]);
+    if (seconds > 0)
+        print_time(stdout, seconds);
     else
-        printf("%.2f MiB", (double)bytes / (1u << 20));
+        printf("time unknown");
 }
 
 static int plan(job *j)
@@ -474,19 +482,13 @@ static int plan(job *j)
                v.cfg);
         for (int i = 0; i < HYV_PHASES; i++) {
             printf("%-9s %.4g TFLOP, ", names[i], v.phase[i].flops / 1e12);
-            print_bytes(v.phase[i].bytes);
-            printf(", ");
-            print_time(stdout, v.phase[i].seconds);
-            printf("%s\n", v.phase[i].seconds > 0 ? "" : " (unknown)");
+            print_cost(v.phase[i].bytes, v.phase[i].seconds);
+            printf("\n");
             seconds += v.phase[i].seconds;
         }
-        printf("all       ");
-        print_bytes(v.bytes);
-        printf(", of which weights in files ");
-        print_bytes(v.weight_bytes);
-        printf(", about ");
-        print_time(stdout, seconds);
-        printf("\n");
+        printf("peak      ");
+        print_cost(v.bytes, seconds);
+        printf("\nweights   %.4g GiB in files\n", (double)v.weight_bytes / (1 << 30));
     }
     running = NULL;
     hyv_close(&context);
@@ -629,7 +631,9 @@ int main(int argc, char **argv)
     sigaction(SIGXFSZ, &ignore, NULL);
     if (argc < 2)
         return fail(EXIT_USAGE, "a command is missing: generate, plan, info, options or help");
+    static char name[] = "hyv"; /* what getopt puts before its messages */
     job j = {.command = argv[1], .format = "yuv420p"};
+    argv[1] = name;
     int status = run(&j, argc - 1, argv + 1);
     hyv_options_free(&j.options);
     if (fflush(stdout) != 0 && status == 0)
