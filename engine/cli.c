@@ -61,7 +61,7 @@ static void clear_bar(void)
     bar_shown = false;
 }
 
-__attribute__((format(printf, 2, 3))) static int fail(int status, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static int report(int status, const char *format, ...)
 {
     va_list args;
     clear_bar();
@@ -172,7 +172,7 @@ static char *read_text(const char *path)
     if (file)
         fclose(file);
     if (wrong) {
-        fail(0, "prompt file %s: %s", path, wrong);
+        report(0, "prompt file %s: %s", path, wrong);
         free(text);
         return NULL;
     }
@@ -183,7 +183,7 @@ static char *read_text(const char *path)
 static int set_option(job *j, const char *name, const char *value)
 {
     if (hyv_options_set(j->options, name, value) < 0)
-        return fail(EXIT_USAGE, "%s", hyv_options_get(j->options, "error"));
+        return report(EXIT_USAGE, "%s", hyv_options_get(j->options, "error"));
     return 0;
 }
 
@@ -194,7 +194,7 @@ static int set_text(job *j, const char *name, const char *value, bool is_file)
         return set_text(j, name, value + 1, true);
     if (!is_file)
         return *value ? set_option(j, name, value + (*value == '@'))
-                      : fail(EXIT_USAGE, "option %s: the text is empty", name);
+                      : report(EXIT_USAGE, "option %s: the text is empty", name);
     char *text = read_text(value);
     const int status = text ? set_option(j, name, text) : 1;
     free(text);
@@ -205,7 +205,7 @@ static int set_size(job *j, const char *value)
 {
     char width[16], height[16], rest;
     if (sscanf(value, "%15[0-9]x%15[0-9]%c", width, height, &rest) != 2)
-        return fail(EXIT_USAGE, "option size: \"%s\" is not like 1280x720", value);
+        return report(EXIT_USAGE, "option size: \"%s\" is not like 1280x720", value);
     const int status = set_option(j, "width", width);
     return status ? status : set_option(j, "height", height);
 }
@@ -213,7 +213,7 @@ static int set_size(job *j, const char *value)
 static int load_preset(job *j, const char *name)
 {
     if (hyv_options_load(j->options, name) < 0)
-        return fail(EXIT_USAGE, "%s", hyv_options_get(j->options, "error"));
+        return report(EXIT_USAGE, "%s", hyv_options_get(j->options, "error"));
     return 0;
 }
 
@@ -295,9 +295,9 @@ static int parse(job *j, int argc, char **argv)
     if (optind < argc)
         j->argument = argv[optind++];
     if (optind < argc)
-        return fail(EXIT_USAGE, "\"%s\" is one argument too many", argv[optind]);
+        return report(EXIT_USAGE, "\"%s\" is one argument too many", argv[optind]);
     if ((j->prompt && j->promptfile) || (j->negative && j->negativefile))
-        return fail(EXIT_USAGE, "a text and a file with the text exclude each other");
+        return report(EXIT_USAGE, "a text and a file with the text exclude each other");
     return 0;
 }
 
@@ -309,37 +309,37 @@ static int open_output(writer *w, const char *path)
         w->name = "standard output";
         w->file = stdout;
         if (isatty(STDOUT_FILENO))
-            return fail(EXIT_USAGE, "a video is not written to a terminal; name a file with -o");
+            return report(EXIT_USAGE, "a video is not written to a terminal; name a file with -o");
         return 0;
     }
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
         w->file = fopen(path, "wb");
-        return w->file ? 0 : fail(1, "cannot write %s: %s", path, strerror(errno));
+        return w->file ? 0 : report(1, "cannot write %s: %s", path, strerror(errno));
     }
     if (snprintf(partial, sizeof(partial), "%s.XXXXXX", path) >= (int)sizeof(partial)) {
         partial[0] = '\0';
-        return fail(1, "cannot write %s: the name is too long", path);
+        return report(1, "cannot write %s: the name is too long", path);
     }
     const int file = mkstemp(partial);
     if (file < 0) {
         partial[0] = '\0';
-        return fail(1, "cannot write %s: %s", path, strerror(errno));
+        return report(1, "cannot write %s: %s", path, strerror(errno));
     }
     const mode_t mask = umask(0);
     umask(mask);
     fchmod(file, 0666 & ~mask);
     w->path = path;
     w->file = fdopen(file, "wb");
-    return w->file ? 0 : fail(1, "cannot write %s: %s", path, strerror(errno));
+    return w->file ? 0 : report(1, "cannot write %s: %s", path, strerror(errno));
 }
 
 /* Makes the file appear under its name, or nothing stay. */
 static int close_output(writer *w, int status)
 {
     if (w->file && (w->file == stdout ? fflush(stdout) : fclose(w->file)) != 0 && status == 0)
-        status = fail(1, "cannot write %s: %s", w->name, strerror(errno));
+        status = report(1, "cannot write %s: %s", w->name, strerror(errno));
     if (status == 0 && w->path && rename(partial, w->path) != 0)
-        status = fail(1, "cannot write %s: %s", w->name, strerror(errno));
+        status = report(1, "cannot write %s: %s", w->name, strerror(errno));
     if (status != 0 && partial[0])
         unlink(partial);
     partial[0] = '\0';
@@ -386,7 +386,7 @@ static int write_frames(job *j, hyv_context *context, const hyv_video *video, wr
     hyv_image image = HYV_INIT(hyv_image);
     const size_t bytes = lay_out(&image, video, j->format);
     if (!bytes)
-        return fail(1, "not enough memory for a picture");
+        return report(1, "not enough memory for a picture");
     int status = 0, got = 0;
     bool good = write_header(w->file, &image, video);
     while (good && (got = hyv_read(context, &image)) > 0) {
@@ -395,7 +395,7 @@ static int write_frames(job *j, hyv_context *context, const hyv_video *video, wr
         good = good && fwrite(image.data[0], 1, bytes, w->file) == bytes;
     }
     if (!good)
-        status = fail(1, "cannot write %s: %s", w->name, strerror(errno));
+        status = report(1, "cannot write %s: %s", w->name, strerror(errno));
     else if (got < 0)
         status = 1; /* the library has said why */
     free(image.data[0]);
@@ -415,22 +415,24 @@ static int open_model(job *j, hyv_context **context, hyv_video *video)
     if (err >= 0)
         err = hyv_start(opened, j->options, video);
     if (err < 0 && !opened)
-        return fail(1, "not enough memory");
+        return report(1, "not enough memory");
     return err == -EINVAL ? EXIT_USAGE : err < 0;
 }
 
 static int generate(job *j)
 {
     if (j->argument)
-        return fail(EXIT_USAGE, "\"%s\": the prompt goes behind -p, the file behind -o",
-                    j->argument);
+        return report(EXIT_USAGE, "\"%s\": the prompt goes behind -p, the file behind -o",
+                      j->argument);
     if (!*hyv_options_get(j->options, "prompt"))
-        return fail(EXIT_USAGE, "no prompt: give one with -p TEXT, -p @FILE or --promptfile FILE");
+        return report(EXIT_USAGE,
+                      "no prompt: give one with -p TEXT, -p @FILE or --promptfile FILE");
     if (!j->output)
-        return fail(EXIT_USAGE, "no output: name a file with -o, - for standard output");
+        return report(EXIT_USAGE, "no output: name a file with -o, - for standard output");
     if (strcmp(j->format, "yuv420p") && strcmp(j->format, "yuv444p") && strcmp(j->format, "rgb24"))
-        return fail(EXIT_USAGE, "option format: \"%s\" is unknown; valid: yuv420p, yuv444p, rgb24",
-                    j->format);
+        return report(EXIT_USAGE,
+                      "option format: \"%s\" is unknown; valid: yuv420p, yuv444p, rgb24",
+                      j->format);
     hyv_context *context;
     hyv_video video = HYV_INIT(hyv_video);
     writer w = {0};
@@ -439,9 +441,9 @@ static int generate(job *j)
         status = open_output(&w, j->output);
     if (status == 0) {
         if (!j->quiet)
-            fail(0, "model %s on %s: %dx%d, %d frames, %d steps, seed %lld", video.model,
-                 video.device, video.width, video.height, video.frames, video.steps,
-                 (long long)video.seed);
+            report(0, "model %s on %s: %dx%d, %d frames, %d steps, seed %lld", video.model,
+                   video.device, video.width, video.height, video.frames, video.steps,
+                   (long long)video.seed);
         status = write_frames(j, context, &video, &w);
     }
     status = close_output(&w, status);
@@ -468,7 +470,7 @@ static int plan(job *j)
 {
     static const char *const names[HYV_PHASES] = {"text", "denoise", "decode"};
     if (j->argument)
-        return fail(EXIT_USAGE, "\"%s\" is one argument too many", j->argument);
+        return report(EXIT_USAGE, "\"%s\" is one argument too many", j->argument);
     hyv_context *context;
     hyv_video v = HYV_INIT(hyv_video);
     const int status = open_model(j, &context, &v);
@@ -608,7 +610,7 @@ static int run(job *j, int argc, char **argv)
     const char *model = getenv("HUNYUANVIDEO_MODEL");
     j->options = hyv_options_new();
     if (!j->options)
-        return fail(1, "not enough memory");
+        return report(1, "not enough memory");
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(j->command, commands[i].name))
             continue;
@@ -617,8 +619,9 @@ static int run(job *j, int argc, char **argv)
             status = parse(j, argc, argv);
         return status ? status : commands[i].run(j);
     }
-    return fail(EXIT_USAGE, "\"%s\" is no command; there are: generate, plan, info, options, help",
-                j->command);
+    return report(EXIT_USAGE,
+                  "\"%s\" is no command; there are: generate, plan, info, options, help",
+                  j->command);
 }
 
 int main(int argc, char **argv)
@@ -630,16 +633,16 @@ int main(int argc, char **argv)
     sigaction(SIGPIPE, &ignore, NULL);
     sigaction(SIGXFSZ, &ignore, NULL);
     if (argc < 2)
-        return fail(EXIT_USAGE, "a command is missing: generate, plan, info, options or help");
+        return report(EXIT_USAGE, "a command is missing: generate, plan, info, options or help");
     static char name[] = "hyv"; /* what getopt puts before its messages */
     job j = {.command = argv[1], .format = "yuv420p"};
     argv[1] = name;
     int status = run(&j, argc - 1, argv + 1);
     hyv_options_free(&j.options);
     if (fflush(stdout) != 0 && status == 0)
-        status = fail(1, "cannot write standard output: %s", strerror(errno));
+        status = report(1, "cannot write standard output: %s", strerror(errno));
     if (stopped_by && status != 0) {
-        fail(0, "stopped");
+        report(0, "stopped");
         return 128 + stopped_by;
     }
     return status;
