@@ -144,7 +144,7 @@ enum hyv_phase { HYV_PHASE_TEXT, HYV_PHASE_DENOISE, HYV_PHASE_DECODE, HYV_PHASES
 typedef struct hyv_progress {
     size_t size;
     enum hyv_phase phase;
-    int step, steps;  /* finished and all: encoder layers, denoising steps, frames */
+    int step, steps;  /* finished and all: encoder layers, denoising steps, tiles or frames */
     double fraction;  /* of the phase, 0 to 1, finer than step / steps */
     double elapsed;   /* seconds since the phase began */
     double remaining; /* estimated seconds to the end of the phase; negative while unknown */

@@ -39,7 +39,8 @@ typedef struct hyv_params {
     int frames;
     int rate_num, rate_den;
     int steps;
-    double guidance, shift, cfg;
+    double guidance, cfg;
+    double shift;               /* 0: the model's own */
     int64_t seed;               /* drawn if the option was -1 */
     enum hyv_template template; /* "auto" resolved: image for one frame, else video */
     enum hyv_tiling_choice tiling;

@@ -198,7 +198,7 @@ static int testmodel_start(void *self, const hyv_params *params, hyv_video *vide
         .seed = params->seed,
         .steps = params->steps,
         .guidance = params->guidance,
-        .shift = params->shift,
+        .shift = params->shift > 0 ? params->shift : 7,
         .cfg = params->cfg,
         .model = "test",
         .device = "cpu (test pictures)",

@@ -320,7 +320,7 @@ static void test_video_params(void)
     hyv_params p = VIDEO("seed", "4294967295", "rate", "23.976", "steps", "3", "cfg", "2.5",
                          "tiling", "diffusers", "test_fail", "first", "negative", "blurred");
     CHECK(p.seed == 4294967295 && p.rate_num == 2997 && p.rate_den == 125 && p.steps == 3);
-    CHECK(p.cfg == 2.5 && p.guidance == 6 && p.shift == 7 && p.frames == 129);
+    CHECK(p.cfg == 2.5 && p.guidance == 6 && p.shift == 0 && p.frames == 129);
     CHECK(p.tiling == HYV_TILE_DIFFUSERS && p.test_fail == 0);
     CHECK(!strcmp(p.negative, "blurred") && !strcmp(p.prompt, ""));
     CHECK(p.template == HYV_TEMPLATE_VIDEO);
