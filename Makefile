@@ -73,6 +73,9 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_AUX) $(STATIC)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS) $(DEPS_LIBS)
 
+# These make allocations fail.
+$(BUILD)/tests/fault/%: TEST_LIBS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+
 tests: $(TEST_BIN)
 bench-programs: $(BENCH_BIN)
 

@@ -1,0 +1,125 @@
+/* Whole runs in which the n-th allocation fails, for n = 0, 1, 2, ... until none fails.
+ *
+ * Linked with --wrap for malloc, calloc and realloc, so every allocation of the library's own code
+ * counts. A run must end well or with -ENOMEM, one message, and (under a leak checker) nothing
+ * left. Long runs are sampled: every n up to a bound, then ever larger steps. Runs in the project's
+ * root. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../engine/hunyuanvideo.h"
+#include "../check.h"
+
+enum { EVERY_UP_TO = 300, SIDE = 32 };
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+static atomic_long until_failure = -1; /* negative: no failure to come */
+
+static bool fails_now(void)
+{
+    return atomic_load(&until_failure) >= 0 && atomic_fetch_sub(&until_failure, 1) == 0;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return fails_now() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fails_now() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *p, size_t size)
+{
+    return fails_now() ? NULL : __real_realloc(p, size);
+}
+
+static void count_errors(void *opaque, enum hyv_log_level level, const char *message)
+{
+    (void)message;
+    *(int *)opaque += level == HYV_LOG_ERROR;
+}
+
+/* Options by hand and by preset; the message is kept where there is one to keep. */
+static int set_options(hyv_options *o, const char *model)
+{
+    static const char *const pairs[][2] = {
+        {"presets", "presets"}, {"width", "32"},         {"height", "32"},
+        {"frames", "5"},        {"steps", "1"},          {"threads", "1"},
+        {"prompt", "a fox"},    {"negative", "blurred"}, {"cfg", "2"}};
+    int err = hyv_options_set(o, "model", model);
+    for (size_t i = 0; err >= 0 && i < sizeof(pairs) / sizeof(pairs[0]); i++)
+        err = hyv_options_set(o, pairs[i][0], pairs[i][1]);
+    if (err >= 0)
+        err = hyv_options_load(o, "lowmem");
+    CHECK_MSG((err < 0) == (*hyv_options_get(o, "error") != 0), "options give %d", err);
+    return err;
+}
+
+static int make_video(hyv_context *c, const hyv_options *o)
+{
+    static uint8_t memory[SIDE * SIDE * 3];
+    hyv_image image = HYV_INIT(hyv_image);
+    image.format = HYV_FORMAT_RGB24;
+    image.width = image.height = SIDE;
+    image.data[0] = memory;
+    image.stride[0] = SIDE * 3;
+    int err = hyv_start(c, o, NULL);
+    while (err >= 0 && (err = hyv_read(c, &image)) > 0)
+        continue;
+    return err;
+}
+
+static int run(const char *model)
+{
+    int errors = 0;
+    hyv_callbacks callbacks = HYV_INIT(hyv_callbacks);
+    callbacks.opaque = &errors;
+    callbacks.log = count_errors;
+    hyv_options *o = hyv_options_new();
+    if (!o)
+        return -ENOMEM;
+    int err = set_options(o, model);
+    hyv_context *c = NULL;
+    if (err >= 0) {
+        err = hyv_open(&c, o, &callbacks);
+        if (err >= 0)
+            err = make_video(c, o);
+        if (err < 0 && c)
+            CHECK_MSG(errors == 1 && *hyv_error(c), "%s: %d errors, \"%s\"", model, errors,
+                      hyv_error(c));
+    }
+    hyv_close(&c);
+    hyv_options_free(&o);
+    return err;
+}
+
+static void fail_each(const char *model)
+{
+    long n = 0, left = -1;
+    int err = -1;
+    for (; left < 0; n += n < EVERY_UP_TO ? 1 : n / 20) {
+        atomic_store(&until_failure, n);
+        err = run(model);
+        left = atomic_exchange(&until_failure, -1);
+        CHECK_MSG(err == 0 || err == -ENOMEM, "%s: allocation %ld failing gives %d", model, n, err);
+    }
+    CHECK_MSG(err == 0, "%s: gives %d with all its memory", model, err);
+    CHECK_MSG(n > 50, "%s: only %ld allocations", model, n);
+}
+
+int main(void)
+{
+    fail_each("test");
+    fail_each("tests/golden/t2v");
+    return check_done();
+}
