@@ -171,7 +171,7 @@ static char *read_text(const char *path)
     }
     if (file)
         fclose(file);
-    if (wrong) {
+    if (wrong || !text) {
         report(0, "prompt file %s: %s", path, wrong);
         free(text);
         return NULL;
@@ -303,7 +303,7 @@ static int parse(job *j, int argc, char **argv)
 
 static int open_output(writer *w, const char *path)
 {
-    struct stat info;
+    struct stat there;
     w->name = path;
     if (!strcmp(path, "-")) {
         w->name = "standard output";
@@ -312,7 +312,7 @@ static int open_output(writer *w, const char *path)
             return report(EXIT_USAGE, "a video is not written to a terminal; name a file with -o");
         return 0;
     }
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode)) {
         w->file = fopen(path, "wb");
         return w->file ? 0 : report(1, "cannot write %s: %s", path, strerror(errno));
     }

@@ -172,7 +172,7 @@ static int list_folder(const char *folder, char **names, int count)
 
 static int fail_missing(hyv_options *errors, const hyv_options *search, const char *name)
 {
-    char *names[LISTED_MAX], *folder;
+    char *names[LISTED_MAX] = {NULL}, *folder;
     int count = 0;
     for (int i = 0; hyv_options_folder(search, i, &folder) > 0; i++) {
         count = list_folder(folder, names, count);
@@ -222,6 +222,8 @@ static int find_preset(preset_file *f, const char *near, const char *name, char 
 static int read_entry(preset_file *f, const char *key, const char *value, const yaml_mark_t *mark,
                       bool first)
 {
+    if (!value || !*value)
+        return fail_at(f, mark, "an option has no value");
     if (!strcmp(key, "include")) {
         if (!first)
             return fail_at(f, mark, "include must be the first entry");
@@ -232,8 +234,6 @@ static int read_entry(preset_file *f, const char *key, const char *value, const 
         hyv_free_host(path);
         return err;
     }
-    if (!*value)
-        return fail_at(f, mark, "an option has no value");
     if (hyv_options_is_set(f->values, key))
         return fail_at(f, mark, "an option is given twice");
     const int err = hyv_options_set(f->values, key, value);

@@ -132,7 +132,8 @@ static uint64_t whole_video(const char *name, const char *value)
 static void test_pictures(void)
 {
     const uint64_t base = whole_video(NULL, NULL);
-    CHECK_MSG(base == 0x0ba35edc6671f333u, "the pictures' checksum is now %#llx", (unsigned long long)base);
+    CHECK_MSG(base == 0x0ba35edc6671f333u, "the pictures' checksum is now %#llx",
+              (unsigned long long)base);
     CHECK(whole_video(NULL, NULL) == base);
     CHECK(whole_video("prompt", "a red fix") != base);
     CHECK(whole_video("prompt", "") != base);
