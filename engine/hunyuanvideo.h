@@ -274,7 +274,8 @@ typedef struct hyv_tensor_info {
 
 /* Reports what the option "model" names, tensor by tensor, with a log line (HYV_LOG_INFO) for each
  * component that says what it is. Returns the number of missing and misshapen tensors, or a
- * negative errno if it is no model at all. A non-zero return of `tensor` stops. */
+ * negative errno if it is no model at all. `tensor` gets the opaque pointer of `callbacks`; its
+ * non-zero return stops. */
 HYV_API int hyv_inspect(const hyv_options *options, const hyv_callbacks *callbacks,
                         int (*tensor)(void *opaque, const hyv_tensor_info *info));
 

@@ -73,7 +73,7 @@ static converter make_converter(enum hyv_matrix matrix, enum hyv_range range, in
 static inline float unit_value(float x)
 {
     const float v = x * 0.5f + 0.5f;
-    return v > 0 ? fminf(v, 1) : 0;
+    return v > 0 ? (v < 1 ? v : 1) : 0;
 }
 
 static inline void store(uint8_t *row, int64_t index, int bits, int value)
