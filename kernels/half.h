@@ -1,7 +1,8 @@
 /* 16 and 8 bit floats to and from f32, one at a time, exact; back by rounding to nearest even.
  *
- * bf16 is the upper half of an f32; f16 is IEEE binary16; f8 e4m3 is the "fn" kind (no infinities, NaN = 0x7f and 0xff), e5m2 the
- * upper half of an f16. Plain integer arithmetic: the same on every processor.
+ * bf16 is the upper half of an f32; f16 is IEEE binary16; f8 e4m3 is the "fn" kind (no infinities,
+ * NaN = 0x7f and 0xff), e5m2 the upper half of an f16. Plain integer arithmetic: the same on every
+ * processor.
  */
 #ifndef HYV_KERNELS_HALF_H
 #define HYV_KERNELS_HALF_H
@@ -79,6 +80,37 @@ static inline float hyv_f8_e4m3_to_f32(uint8_t b)
 static inline float hyv_f8_e5m2_to_f32(uint8_t b)
 {
     return hyv_f16_to_f32((uint16_t)(b << 8));
+}
+
+/* Saturates: beyond 448 there is only NaN. */
+static inline uint8_t hyv_f32_to_f8_e4m3(float f)
+{
+    const uint32_t bits = hyv_f32_to_bits(f), sign = bits >> 24 & 0x80u;
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u)
+        return (uint8_t)(sign | 0x7fu);
+    if (magnitude >= 0x43e80000u) /* 464 and above would round past 448 */
+        return (uint8_t)(sign | 0x7eu);
+    if (magnitude < 0x3c800000u) { /* below 2^-6: steps of 2^-9 */
+        const float sum = hyv_bits_to_f32(magnitude) + 0x1p14f;
+        return (uint8_t)(sign | (hyv_f32_to_bits(sum) - 0x46800000u));
+    }
+    return (uint8_t)(sign | ((magnitude + 0x7ffffu + (magnitude >> 20 & 1) - 0x3c000000u) >> 20));
+}
+
+static inline uint8_t hyv_f32_to_f8_e5m2(float f)
+{
+    const uint32_t bits = hyv_f32_to_bits(f), sign = bits >> 24 & 0x80u;
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u)
+        return (uint8_t)(sign | 0x7fu);
+    if (magnitude >= 0x47700000u) /* 61440 and above rounds to infinity */
+        return (uint8_t)(sign | 0x7cu);
+    if (magnitude < 0x38800000u) { /* below 2^-14: steps of 2^-16 */
+        const float sum = hyv_bits_to_f32(magnitude) + 0x1p7f;
+        return (uint8_t)(sign | (hyv_f32_to_bits(sum) - 0x43000000u));
+    }
+    return (uint8_t)(sign | ((magnitude + 0xfffffu + (magnitude >> 21 & 1) - 0x38000000u) >> 21));
 }
 
 #endif

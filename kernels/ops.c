@@ -1,7 +1,8 @@
 /* The front door: validates, stops, traces, counts, then calls the backend through its table.
  *
- * Shapes have been checked against the model's numbers when weights were bound, so a refusal here is a programmer's error; it
- * becomes -EINVAL with the operator and the shapes in the message. No backend checks anything.
+ * Shapes have been checked against the model's numbers when weights were bound, so a refusal here
+ * is a programmer's error; it becomes -EINVAL with the operator and the shapes in the message. No
+ * backend checks anything.
  */
 #include "ops.h"
 
@@ -14,7 +15,8 @@
 
 enum { ALIGNMENT = 64, LINE_BYTES = 512 };
 
-/* ---- failing and stopping --------------------------------------------------------------------- */
+/* ---- failing and stopping ---------------------------------------------------------------------
+ */
 
 void hyv_fail(hyv_backend *be, int err, const char *message)
 {
@@ -107,8 +109,7 @@ static bool apart(hyv_mat a, hyv_mat b)
         return false;
     const uintptr_t row = (uintptr_t)a.ld * size_a;
     const uintptr_t distance = b0 >= a0 ? (b0 - a0) % row : (row - (a0 - b0) % row) % row;
-    return distance >= (uintptr_t)a.cols * size_a &&
-           distance + (uintptr_t)b.cols * size_b <= row;
+    return distance >= (uintptr_t)a.cols * size_a && distance + (uintptr_t)b.cols * size_b <= row;
 }
 
 static bool same_or_apart(hyv_mat y, hyv_mat x)
@@ -129,7 +130,8 @@ static bool refuse(hyv_backend *be, const char *op, hyv_mat y, hyv_mat x, hyv_ma
     return false;
 }
 
-/* ---- tracing and counting --------------------------------------------------------------------- */
+/* ---- tracing and counting ---------------------------------------------------------------------
+ */
 
 static double now_ms(void)
 {
@@ -170,26 +172,27 @@ static void end(hyv_backend *be, double began, const char *op, hyv_mat y, hyv_ma
     snprintf(line, sizeof(line),
              "%-10s y [%lld,%lld] x [%lld,%lld] %.3f ms min %g max %g mean %g nan %lld", op,
              (long long)y.rows, (long long)y.cols, (long long)x.rows, (long long)x.cols, ms, low,
-             high, sum / (double)(y.rows * y.cols ? y.rows * y.cols : 1), (long long)bad);
+             high, sum / (double)(y.rows > 0 ? y.rows * y.cols : 1), (long long)bad);
     be->config.trace(be->config.opaque, line);
 }
 
-/* ---- operators -------------------------------------------------------------------------------- */
+/* ---- operators --------------------------------------------------------------------------------
+ */
 
 /* The life of every operator: may it run, do the shapes fit, count, call, trace. */
-#define OPERATOR(name, flops, y, x, z, condition, ...)                                             \
-    do {                                                                                           \
-        if (!ready(be, #name, be->ops->name != NULL))                                              \
-            return;                                                                                \
-        if (!(condition)) {                                                                        \
-            refuse(be, #name, y, x, z);                                                            \
-            return;                                                                                \
-        }                                                                                          \
-        if ((y).rows == 0)                                                                         \
-            return;                                                                                \
-        const double began = begin(be, flops);                                                     \
-        be->ops->name(be, __VA_ARGS__);                                                            \
-        end(be, began, #name, y, x);                                                               \
+#define OPERATOR(name, flops, y, x, z, condition, ...) \
+    do {                                               \
+        if (!ready(be, #name, be->ops->name != NULL))  \
+            return;                                    \
+        if (!(condition)) {                            \
+            refuse(be, #name, y, x, z);                \
+            return;                                    \
+        }                                              \
+        if ((y).rows == 0)                             \
+            return;                                    \
+        const double began = begin(be, flops);         \
+        be->ops->name(be, __VA_ARGS__);                \
+        end(be, began, #name, y, x);                   \
     } while (0)
 
 static double volume(hyv_mat m)
@@ -206,8 +209,8 @@ static bool weight_fits(const hyv_weight *W, int64_t out, int64_t in)
 void hyv_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W)
 {
     OPERATOR(linear, 2.0 * volume(y) * (double)x.cols, y, x, W->w,
-             active(be, y) && active(be, x) && y.rows == x.rows &&
-                 weight_fits(W, y.cols, x.cols) && apart(y, x),
+             active(be, y) && active(be, x) && y.rows == x.rows && weight_fits(W, y.cols, x.cols) &&
+                 apart(y, x),
              y, x, W);
 }
 
@@ -221,10 +224,10 @@ void hyv_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_
 {
     const int64_t taps = hyv_grid_rows(kernel);
     const bool grids = positive(grid) && positive(kernel) && positive(stride);
-    const hyv_grid out = grids ? (hyv_grid){(grid.t - 1) / stride.t + 1,
-                                            (grid.h - 1) / stride.h + 1,
-                                            (grid.w - 1) / stride.w + 1}
-                               : grid;
+    const hyv_grid out = grids
+                             ? (hyv_grid){(grid.t - 1) / stride.t + 1, (grid.h - 1) / stride.h + 1,
+                                          (grid.w - 1) / stride.w + 1}
+                             : grid;
     OPERATOR(conv3d, 2.0 * volume(y) * (double)(taps * x.cols), y, x, W->w,
              grids && active(be, y) && active(be, x) && x.rows == hyv_grid_rows(grid) &&
                  y.rows == hyv_grid_rows(out) && weight_fits(W, y.cols, taps * x.cols) &&
@@ -325,8 +328,8 @@ void hyv_add(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat gate)
 void hyv_copy(hyv_backend *be, hyv_mat y, hyv_mat x)
 {
     OPERATOR(copy, 0.0, y, x, HYV_NO_MAT,
-             sound(y) && sound(x) && y.type <= HYV_F8_E5M2 && x.type <= HYV_F8_E5M2 &&
-                 same(y, x) && apart(y, x),
+             sound(y) && sound(x) && y.type <= HYV_F8_E5M2 && x.type <= HYV_F8_E5M2 && same(y, x) &&
+                 apart(y, x),
              y, x);
 }
 
@@ -353,7 +356,8 @@ void hyv_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid 
              y, x, grid, factor, dir);
 }
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory -----------------------------------------------------------------------------------
+ */
 
 static bool fail_memory(hyv_backend *be, const char *what, size_t bytes)
 {
@@ -368,9 +372,8 @@ static bool fail_memory(hyv_backend *be, const char *what, size_t bytes)
 hyv_mat hyv_new(hyv_backend *be, int64_t rows, int64_t cols)
 {
     const hyv_type type = be->ops->activation;
-    const size_t bytes = rows > 0 && cols > 0 && rows <= INT64_MAX / cols
-                             ? hyv_type_size(type, rows * cols)
-                             : 0;
+    const size_t bytes =
+        rows > 0 && cols > 0 && rows <= INT64_MAX / cols ? hyv_type_size(type, rows * cols) : 0;
     const size_t padded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     const size_t room = be->ops->dry ? SIZE_MAX / 2 : be->arena_bytes;
     if (be->err)

@@ -1,6 +1,7 @@
 /* Sizes of element types and views of matrices.
  *
- * Sizes are facts of the formats (safetensors README, IEEE 754, OCP 8-bit floats). Knows no backend.
+ * Sizes are facts of the formats (safetensors README, IEEE 754, OCP 8-bit floats). Knows no
+ * backend.
  */
 #include "types.h"
 
@@ -10,12 +11,10 @@ static const struct {
     const char *name;
     size_t bytes;
 } types[HYV_TYPES] = {
-    [HYV_F32] = {"F32", 4},         [HYV_F16] = {"F16", 2},
-    [HYV_BF16] = {"BF16", 2},       [HYV_F8_E4M3] = {"F8_E4M3", 1},
-    [HYV_F8_E5M2] = {"F8_E5M2", 1}, [HYV_F64] = {"F64", 8},
-    [HYV_I8] = {"I8", 1},           [HYV_U8] = {"U8", 1},
-    [HYV_I16] = {"I16", 2},         [HYV_I32] = {"I32", 4},
-    [HYV_I64] = {"I64", 8},         [HYV_BOOL] = {"BOOL", 1},
+    [HYV_F32] = {"F32", 4},         [HYV_F16] = {"F16", 2},         [HYV_BF16] = {"BF16", 2},
+    [HYV_F8_E4M3] = {"F8_E4M3", 1}, [HYV_F8_E5M2] = {"F8_E5M2", 1}, [HYV_F64] = {"F64", 8},
+    [HYV_I8] = {"I8", 1},           [HYV_U8] = {"U8", 1},           [HYV_I16] = {"I16", 2},
+    [HYV_I32] = {"I32", 4},         [HYV_I64] = {"I64", 8},         [HYV_BOOL] = {"BOOL", 1},
 };
 
 static bool known(hyv_type type)

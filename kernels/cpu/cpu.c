@@ -1,6 +1,8 @@
-/* The CPU backend: chooses the instruction set once, owns threads and working memory, fills the table.
+/* The CPU backend: chooses the instruction set once, owns threads and working memory, fills the
+ * table.
  *
- * Device memory is host memory, so weights are used where they lie. Operators stand in their own files.
+ * Device memory is host memory, so weights are used where they lie. Operators stand in their own
+ * files.
  */
 #include "cpu.h"
 
@@ -26,9 +28,11 @@ static bool isa_there(hyv_isa isa)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                isa_there(HYV_ISA_AVX2);
-    case HYV_ISA_AVX2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case HYV_ISA_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
-    default: return isa == HYV_ISA_C;
+    default:
+        return isa == HYV_ISA_C;
     }
 }
 
@@ -47,8 +51,8 @@ static int choose_isa(const char *name, hyv_isa *isa, const hyv_backend_config *
             *isa = (hyv_isa)i;
             if (isa_there(*isa))
                 return 0;
-            snprintf(line, sizeof(line), "isa: this processor has no %s; auto takes the best it has",
-                     name);
+            snprintf(line, sizeof(line),
+                     "isa: this processor has no %s; auto takes the best it has", name);
             if (config->message)
                 config->message(config->opaque, line);
             return -ENOTSUP;
@@ -56,7 +60,8 @@ static int choose_isa(const char *name, hyv_isa *isa, const hyv_backend_config *
     return -EINVAL;
 }
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory -----------------------------------------------------------------------------------
+ */
 
 /* The size stands in front of the address that is handed out. */
 static void *cpu_alloc(hyv_backend *be, size_t bytes)
@@ -137,7 +142,8 @@ static void cpu_fetch(hyv_backend *be, void *dst, const void *host, size_t bytes
     madvise((void *)first, (uintptr_t)host + bytes - first, MADV_WILLNEED);
 }
 
-/* ---- rows ------------------------------------------------------------------------------------- */
+/* ---- rows -------------------------------------------------------------------------------------
+ */
 
 typedef struct rows_call {
     int64_t rows, piece;
@@ -159,7 +165,8 @@ void hyv_cpu_rows(hyv_backend *be, int64_t rows, int64_t cols, hyv_rows_task *bo
     hyv_pool_run(be, (rows + piece - 1) / piece, rows_piece, &call);
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------
+ */
 
 static void cpu_destroy(hyv_backend *be)
 {

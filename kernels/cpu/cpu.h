@@ -1,13 +1,18 @@
 /* The CPU backend's own header: its state, its thread pool, and the operators its files provide.
  *
- * Canonical arithmetic. In f32 every result is a definition, the same for plain C, AVX2 and AVX-512 and for any number of threads:
- * - Products: an output element starts at its bias or 0 and takes fmaf(a[k], b[k], acc) for k = 0, 1, ... in order. Blocking over k stores and
- *   reloads the f32 accumulator. Threads split rows and columns, never k.
- * - Sums over a row: 16 partial sums, element i into partial i mod 16, added as a tree of 8, 4, 2, 1 (rows.h, tree_sum).
- * - Statistics of a group norm: blocks of GROUP_BLOCK rows, summed in double in row order, the blocks' sums added in order.
+ * Canonical arithmetic. In f32 every result is a definition, the same for plain C, AVX2 and AVX-512
+ * and for any number of threads:
+ * - Products: an output element starts at its bias or 0 and takes fmaf(a[k], b[k], acc) for k = 0,
+ * 1, ... in order. Blocking over k stores and reloads the f32 accumulator. Threads split rows and
+ * columns, never k.
+ * - Sums over a row: 16 partial sums, element i into partial i mod 16, added as a tree of 8, 4, 2,
+ * 1 (rows.h, tree_sum).
+ * - Statistics of a group norm: blocks of GROUP_BLOCK rows, summed in double in row order, the
+ * blocks' sums added in order.
  * - Attention walks the keys in blocks of HYV_KEY_BLOCK; its online softmax rescales once a block.
- * - exp, tanh, erf, sigmoid: vmath.h. Division and square root as IEEE has them. No libm but fmaf and sqrtf, which IEEE defines too.
- * Fast versions vectorise over outputs, which changes none of this. Knows no model.
+ * - exp, tanh, erf, sigmoid: vmath.h. Division and square root as IEEE has them. No libm but fmaf
+ * and sqrtf, which IEEE defines too. Fast versions vectorise over outputs, which changes none of
+ * this. Knows no model.
  */
 #ifndef HYV_CPU_H
 #define HYV_CPU_H
@@ -47,28 +52,34 @@ static inline hyv_cpu *hyv_cpu_of(hyv_backend *be)
     return be->impl;
 }
 
-/* ---- threads.c ---------------------------------------------------------------------------------- */
+/* ---- threads.c ----------------------------------------------------------------------------------
+ */
 
-/* 0, or -ENOMEM. Fewer threads than asked for is no error; *threads is how many there are, the caller's own included. */
+/* 0, or -ENOMEM. Fewer threads than asked for is no error; *threads is how many there are, the
+ * caller's own included. */
 int hyv_pool_open(hyv_pool **pool, int *threads);
 void hyv_pool_close(hyv_pool **pool);
 
 /* Threads worth having: processors of the affinity mask, no more than the control group's quota. */
 int hyv_pool_processors(void);
 
-/* Runs task(arg, 0), ... task(arg, tasks - 1) on all threads, the caller's among them, in no fixed order; `thread` says on which. Returns when all
- * are done. Stops handing out once hyv_stopped(be); what was not run is then garbage, which be->err tells. */
+/* Runs task(arg, 0), ... task(arg, tasks - 1) on all threads, the caller's among them, in no fixed
+ * order; `thread` says on which. Returns when all are done. Stops handing out once hyv_stopped(be);
+ * what was not run is then garbage, which be->err tells. */
 typedef void hyv_task(void *arg, int64_t index, int thread);
 void hyv_pool_run(hyv_backend *be, int64_t tasks, hyv_task *task, void *arg);
 
-/* ---- cpu.c ---------------------------------------------------------------------------------------- */
+/* ---- cpu.c
+ * ---------------------------------------------------------------------------------------- */
 
-/* At least `bytes` of a thread's (or the shared) working memory; NULL after hyv_fail(-ENOMEM). Only outside of tasks. */
+/* At least `bytes` of a thread's (or the shared) working memory; NULL after hyv_fail(-ENOMEM). Only
+ * outside of tasks. */
 void *hyv_cpu_scratch(hyv_backend *be, hyv_scratch *scratch, size_t bytes);
 /* The same for all threads; false after hyv_fail. */
 bool hyv_cpu_scratch_all(hyv_backend *be, size_t bytes);
 
-/* Calls body(arg, first row, rows, thread) for pieces of `rows` rows, each of about `grain` elements. */
+/* Calls body(arg, first row, rows, thread) for pieces of `rows` rows, each of about `grain`
+ * elements. */
 typedef void hyv_rows_task(void *arg, int64_t first, int64_t rows, int thread);
 void hyv_cpu_rows(hyv_backend *be, int64_t rows, int64_t cols, hyv_rows_task *body, void *arg);
 
@@ -77,7 +88,8 @@ static inline float *hyv_row(hyv_mat m, int64_t row)
     return (float *)m.data + row * m.ld;
 }
 
-/* ---- operators ------------------------------------------------------------------------------------ */
+/* ---- operators
+ * ------------------------------------------------------------------------------------ */
 
 void hyv_cpu_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W);
 void hyv_cpu_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
@@ -103,6 +115,6 @@ size_t hyv_cpu_linear_scratch(int64_t rows, int64_t cols, int64_t depth, int thr
 size_t hyv_cpu_conv3d_scratch(int64_t rows, int64_t cols, int64_t depth, int threads);
 size_t hyv_cpu_attention_scratch(int64_t q_rows, int64_t k_rows, int64_t head_dim, int heads,
                                  int threads);
-size_t hyv_cpu_group_norm_scratch(int64_t rows, int groups);
+size_t hyv_cpu_group_norm_scratch(int64_t rows, int64_t cols, int groups, int threads);
 
 #endif

@@ -1,7 +1,9 @@
-/* A fork-join pool: one caller hands out indices, all threads take them, the caller waits for the last.
+/* A fork-join pool: one caller hands out indices, all threads take them, the caller waits for the
+ * last.
  *
- * Workers sleep on a condition variable between calls. Which thread runs which index is left to chance; results do not depend on it, because tasks write
- * disjoint outputs and never share a sum. Knows no operator.
+ * Workers sleep on a condition variable between calls. Which thread runs which index is left to
+ * chance; results do not depend on it, because tasks write disjoint outputs and never share a sum.
+ * Knows no operator.
  */
 #include <errno.h>
 #include <pthread.h>

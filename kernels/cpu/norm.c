@@ -1,0 +1,152 @@
+/* Layer norm, RMS norm and group norm over matrices, in row pieces on all threads.
+ *
+ * Group norm takes its statistics over all rows: each block of rows is summed on its own, in
+ * double, and the blocks' sums are added in order, so neither threads nor their number matter.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "rows.h"
+
+enum { GROUP_BLOCK = 1024 };
+
+typedef struct norm_call {
+    const hyv_row_functions *f;
+    hyv_mat y, x;
+    const float *weight, *bias;
+    int64_t width;
+    float eps;
+} norm_call;
+
+static void layer_norm_rows(void *arg, int64_t first, int64_t rows, int thread)
+{
+    const norm_call *c = arg;
+    (void)thread;
+    for (int64_t i = first; i < first + rows; i++)
+        c->f->layer_norm(hyv_row(c->y, i), hyv_row(c->x, i), c->x.cols, c->weight, c->bias, c->eps);
+}
+
+void hyv_cpu_layer_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_affine *affine, float eps)
+{
+    norm_call c = {.f = hyv_cpu_of(be)->rows, .y = y, .x = x, .eps = eps};
+    if (affine) {
+        c.weight = affine->weight;
+        c.bias = affine->bias;
+    }
+    hyv_cpu_rows(be, y.rows, y.cols, layer_norm_rows, &c);
+}
+
+static void rms_norm_rows(void *arg, int64_t first, int64_t rows, int thread)
+{
+    const norm_call *c = arg;
+    (void)thread;
+    for (int64_t i = first; i < first + rows; i++)
+        for (int64_t k = 0; k < c->x.cols; k += c->width)
+            c->f->rms_norm(hyv_row(c->y, i) + k, hyv_row(c->x, i) + k, c->width, c->weight, c->eps);
+}
+
+void hyv_cpu_rms_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const float *weight, int64_t width,
+                      float eps)
+{
+    norm_call c = {
+        .f = hyv_cpu_of(be)->rows, .y = y, .x = x, .weight = weight, .width = width, .eps = eps};
+    hyv_cpu_rows(be, y.rows, y.cols, rms_norm_rows, &c);
+}
+
+/* ---- group norm -------------------------------------------------------------------------------
+ */
+
+typedef struct group_call {
+    hyv_backend *be;
+    const hyv_row_functions *f;
+    hyv_mat y, x;
+    int groups;
+    double *block;                /* [blocks, groups, 2]: sum, sum of squares */
+    float *mean, *factor, *shift; /* [cols] */
+} group_call;
+
+static int64_t block_count(int64_t rows)
+{
+    return (rows + GROUP_BLOCK - 1) / GROUP_BLOCK;
+}
+
+/* Sums one block of rows by channel, then its channels by group. */
+static void group_block(void *arg, int64_t index, int thread)
+{
+    const group_call *c = arg;
+    const int64_t cols = c->x.cols, width = cols / c->groups;
+    double *sum = (double *)(void *)hyv_cpu_of(c->be)->scratch[thread].data, *square = sum + cols;
+    double *out = c->block + index * c->groups * 2;
+    const int64_t first = index * GROUP_BLOCK;
+    const int64_t end = first + GROUP_BLOCK < c->x.rows ? first + GROUP_BLOCK : c->x.rows;
+    memset(sum, 0, 2 * (size_t)cols * sizeof(*sum));
+    for (int64_t i = first; i < end; i++)
+        c->f->moments(sum, square, hyv_row(c->x, i), cols);
+    for (int g = 0; g < c->groups; g++) {
+        out[2 * g] = out[2 * g + 1] = 0.0;
+        for (int64_t k = g * width; k < (g + 1) * width; k++) {
+            out[2 * g] += sum[k];
+            out[2 * g + 1] += square[k];
+        }
+    }
+}
+
+/* Mean and factor of each channel from its group's sums. */
+static void group_statistics(const group_call *c, const hyv_affine *affine, float eps)
+{
+    const int64_t blocks = block_count(c->x.rows), width = c->x.cols / c->groups;
+    const double n = (double)c->x.rows * (double)width;
+    for (int g = 0; g < c->groups; g++) {
+        double sum = 0.0, square = 0.0;
+        for (int64_t b = 0; b < blocks; b++) {
+            sum += c->block[(b * c->groups + g) * 2];
+            square += c->block[(b * c->groups + g) * 2 + 1];
+        }
+        const double mean = sum / n, variance = square / n - mean * mean;
+        const float factor = (float)(1.0 / sqrt((variance > 0.0 ? variance : 0.0) + (double)eps));
+        for (int64_t k = g * width; k < (g + 1) * width; k++) {
+            c->mean[k] = (float)mean;
+            c->factor[k] = affine && affine->weight ? factor * affine->weight[k] : factor;
+            c->shift[k] = affine && affine->bias ? affine->bias[k] : 0.0f;
+        }
+    }
+}
+
+static void group_rows(void *arg, int64_t first, int64_t rows, int thread)
+{
+    const group_call *c = arg;
+    (void)thread;
+    for (int64_t i = first; i < first + rows; i++)
+        c->f->normalise(hyv_row(c->y, i), hyv_row(c->x, i), c->x.cols, c->mean, c->factor,
+                        c->shift);
+}
+
+size_t hyv_cpu_group_norm_scratch(int64_t rows, int64_t cols, int groups, int threads)
+{
+    return (size_t)(block_count(rows) * groups * 2) * sizeof(double) +
+           (size_t)cols * 3 * sizeof(float) + (size_t)threads * (size_t)cols * 2 * sizeof(double);
+}
+
+void hyv_cpu_group_norm(hyv_backend *be, hyv_mat y, hyv_mat x, int groups, const hyv_affine *affine,
+                        float eps)
+{
+    hyv_cpu *cpu = hyv_cpu_of(be);
+    const int64_t blocks = block_count(x.rows);
+    const size_t sums = (size_t)(blocks * groups * 2) * sizeof(double);
+    char *shared = hyv_cpu_scratch(be, &cpu->shared, sums + (size_t)x.cols * 3 * sizeof(float));
+    if (!shared || !hyv_cpu_scratch_all(be, (size_t)x.cols * 2 * sizeof(double)))
+        return;
+    float *vectors = (float *)(void *)(shared + sums);
+    group_call c = {.be = be,
+                    .f = cpu->rows,
+                    .y = y,
+                    .x = x,
+                    .groups = groups,
+                    .block = (double *)(void *)shared,
+                    .mean = vectors,
+                    .factor = vectors + x.cols,
+                    .shift = vectors + 2 * x.cols};
+    hyv_pool_run(be, blocks, group_block, &c);
+    group_statistics(&c, affine, eps);
+    hyv_cpu_rows(be, y.rows, y.cols, group_rows, &c);
+}

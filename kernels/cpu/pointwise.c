@@ -1,0 +1,146 @@
+/* Modulation, rotation, activations, gated addition and copies over matrices, in row pieces on all
+ * threads.
+ *
+ * What happens to one row stands in rows_kernels.h; conversions between types are exact or round to
+ * nearest even (half.h).
+ */
+#include <string.h>
+
+#include "../half.h"
+#include "rows.h"
+
+typedef struct point_call {
+    const hyv_row_functions *f;
+    hyv_mat y, x, a, b;
+    hyv_activation activation;
+} point_call;
+
+static void modulate_rows(void *arg, int64_t first, int64_t rows, int thread)
+{
+    const point_call *c = arg;
+    (void)thread;
+    for (int64_t i = first; i < first + rows; i++)
+        c->f->modulate(hyv_row(c->y, i), c->y.cols, c->a.data, c->b.data);
+}
+
+void hyv_cpu_modulate(hyv_backend *be, hyv_mat y, hyv_mat scale, hyv_mat shift)
+{
+    point_call c = {.f = hyv_cpu_of(be)->rows, .y = y, .a = scale, .b = shift};
+    hyv_cpu_rows(be, y.rows, y.cols, modulate_rows, &c);
+}
+
+static void rope_rows(void *arg, int64_t first, int64_t rows, int thread)
+{
+    const point_call *c = arg;
+    (void)thread;
+    for (int64_t i = first; i < first + rows; i++)
+        for (int64_t k = 0; k < c->x.cols; k += c->a.cols)
+            c->f->rope(hyv_row(c->x, i) + k, c->a.cols, hyv_row(c->a, i), hyv_row(c->b, i));
+}
+
+void hyv_cpu_rope(hyv_backend *be, hyv_mat x, hyv_rope_table table)
+{
+    point_call c = {.f = hyv_cpu_of(be)->rows, .x = x, .a = table.cos, .b = table.sin};
+    hyv_cpu_rows(be, x.rows, x.cols, rope_rows, &c);
+}
+
+static void act_rows(void *arg, int64_t first, int64_t rows, int thread)
+{
+    const point_call *c = arg;
+    (void)thread;
+    for (int64_t i = first; i < first + rows; i++)
+        c->f->act(hyv_row(c->y, i), hyv_row(c->x, i), c->a.data ? hyv_row(c->a, i) : NULL,
+                  c->y.cols, c->activation);
+}
+
+void hyv_cpu_act(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat mul, hyv_activation f)
+{
+    point_call c = {.f = hyv_cpu_of(be)->rows, .y = y, .x = x, .a = mul, .activation = f};
+    hyv_cpu_rows(be, y.rows, y.cols, act_rows, &c);
+}
+
+static void add_rows(void *arg, int64_t first, int64_t rows, int thread)
+{
+    const point_call *c = arg;
+    (void)thread;
+    for (int64_t i = first; i < first + rows; i++)
+        c->f->add(hyv_row(c->y, i), hyv_row(c->x, i), c->a.data, c->y.cols);
+}
+
+void hyv_cpu_add(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat gate)
+{
+    point_call c = {.f = hyv_cpu_of(be)->rows, .y = y, .x = x, .a = gate};
+    hyv_cpu_rows(be, y.rows, y.cols, add_rows, &c);
+}
+
+/* ---- copies ------------------------------------------------------------------------------------
+ */
+
+static float load(hyv_mat m, int64_t i)
+{
+    const uint8_t *p = m.data;
+    uint16_t half;
+    float f;
+    switch (m.type) {
+    case HYV_F32:
+        memcpy(&f, p + 4 * i, 4);
+        return f;
+    case HYV_F16:
+        memcpy(&half, p + 2 * i, 2);
+        return hyv_f16_to_f32(half);
+    case HYV_BF16:
+        memcpy(&half, p + 2 * i, 2);
+        return hyv_bf16_to_f32(half);
+    case HYV_F8_E4M3:
+        return hyv_f8_e4m3_to_f32(p[i]);
+    default:
+        return hyv_f8_e5m2_to_f32(p[i]);
+    }
+}
+
+static void store(hyv_mat m, int64_t i, float f)
+{
+    uint8_t *p = m.data;
+    uint16_t half;
+    switch (m.type) {
+    case HYV_F32:
+        memcpy(p + 4 * i, &f, 4);
+        break;
+    case HYV_F16:
+        half = hyv_f32_to_f16(f);
+        memcpy(p + 2 * i, &half, 2);
+        break;
+    case HYV_BF16:
+        half = hyv_f32_to_bf16(f);
+        memcpy(p + 2 * i, &half, 2);
+        break;
+    case HYV_F8_E4M3:
+        p[i] = hyv_f32_to_f8_e4m3(f);
+        break;
+    default:
+        p[i] = hyv_f32_to_f8_e5m2(f);
+        break;
+    }
+}
+
+static void copy_rows(void *arg, int64_t first, int64_t rows, int thread)
+{
+    const point_call *c = arg;
+    const size_t size = hyv_type_bytes(c->y.type);
+    (void)thread;
+    for (int64_t i = first; i < first + rows; i++) {
+        if (c->y.type == c->x.type)
+            memcpy((char *)c->y.data + (size_t)(i * c->y.ld) * size,
+                   (const char *)c->x.data + (size_t)(i * c->x.ld) * size,
+                   (size_t)c->y.cols * size);
+        else
+            for (int64_t k = 0; k < c->y.cols; k++)
+                store(c->y, i * c->y.ld + k, load(c->x, i * c->x.ld + k));
+    }
+}
+
+void hyv_cpu_copy(hyv_backend *be, hyv_mat y, hyv_mat x)
+{
+    point_call c = {.y = y, .x = x};
+    hyv_cpu_rows(be, y.rows, y.cols, copy_rows, &c);
+}

@@ -1,0 +1,191 @@
+/* The one definition of the functions of rows.h; included by rows_c.c, rows_avx2.c and
+ * rows_avx512.c, which name the table.
+ *
+ * Loops are plain and independent an element, so that compilers vectorise them; sums go to 16
+ * partial sums. See cpu.h, canonical arithmetic.
+ */
+#include <stddef.h>
+
+#include "rows.h"
+#include "vmath.h"
+
+enum { LANES = 16 };
+
+/* 8, 4, 2, 1 */
+static inline float tree_sum(float s[LANES])
+{
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int j = 0; j < width; j++)
+            s[j] += s[j + width];
+    return s[0];
+}
+
+static float sum(const float *x, int64_t n)
+{
+    float s[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            s[j] += x[i + j];
+    for (int j = 0; i + j < n; j++)
+        s[j] += x[i + j];
+    return tree_sum(s);
+}
+
+static float sum_squares(const float *x, int64_t n, float mean)
+{
+    float s[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            const float d = x[i + j] - mean;
+            s[j] = fmaf(d, d, s[j]);
+        }
+    for (int j = 0; i + j < n; j++) {
+        const float d = x[i + j] - mean;
+        s[j] = fmaf(d, d, s[j]);
+    }
+    return tree_sum(s);
+}
+
+static void layer_norm(float *y, const float *x, int64_t n, const float *weight, const float *bias,
+                       float eps)
+{
+    const float mean = sum(x, n) / (float)n;
+    const float factor = 1.0f / sqrtf(sum_squares(x, n, mean) / (float)n + eps);
+    if (weight && bias)
+        for (int64_t i = 0; i < n; i++)
+            y[i] = fmaf((x[i] - mean) * factor, weight[i], bias[i]);
+    else
+        for (int64_t i = 0; i < n; i++)
+            y[i] = (x[i] - mean) * factor;
+    if (weight && !bias)
+        for (int64_t i = 0; i < n; i++)
+            y[i] *= weight[i];
+    if (bias && !weight)
+        for (int64_t i = 0; i < n; i++)
+            y[i] += bias[i];
+}
+
+static void rms_norm(float *y, const float *x, int64_t n, const float *weight, float eps)
+{
+    const float factor = 1.0f / sqrtf(sum_squares(x, n, 0.0f) / (float)n + eps);
+    if (weight)
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[i] * factor * weight[i];
+    else
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[i] * factor;
+}
+
+static void moments(double *restrict sums, double *restrict squares, const float *restrict x,
+                    int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const double v = (double)x[i];
+        sums[i] += v;
+        squares[i] += v * v;
+    }
+}
+
+static void normalise(float *y, const float *x, int64_t n, const float *mean, const float *factor,
+                      const float *shift)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = fmaf(x[i] - mean[i], factor[i], shift[i]);
+}
+
+static void modulate(float *restrict y, int64_t n, const float *restrict factor,
+                     const float *restrict shift)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = fmaf(y[i], 1.0f + factor[i], shift[i]);
+}
+
+static void rope(float *restrict x, int64_t n, const float *restrict cosine,
+                 const float *restrict sine)
+{
+    for (int64_t i = 0; i < n; i += 2) {
+        const float a = x[i], b = x[i + 1];
+        x[i] = fmaf(a, cosine[i], -(b * sine[i]));
+        x[i + 1] = fmaf(b, cosine[i + 1], a * sine[i + 1]);
+    }
+}
+
+static void act(float *y, const float *x, const float *mul, int64_t n, hyv_activation f)
+{
+    switch (f) {
+    case HYV_SILU:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = hyv_swishf(x[i], 1.0f);
+        break;
+    case HYV_GELU_TANH:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = hyv_gelu_tanhf(x[i]);
+        break;
+    case HYV_GELU_ERF:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = hyv_gelu_erff(x[i]);
+        break;
+    default:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = hyv_swishf(x[i], 1.702f);
+        break;
+    }
+    if (mul)
+        for (int64_t i = 0; i < n; i++)
+            y[i] *= mul[i];
+}
+
+static void add(float *y, const float *x, const float *gate, int64_t n)
+{
+    if (gate)
+        for (int64_t i = 0; i < n; i++)
+            y[i] = fmaf(gate[i], x[i], y[i]);
+    else
+        for (int64_t i = 0; i < n; i++)
+            y[i] += x[i];
+}
+
+static float max(const float *x, int64_t n, float least)
+{
+    float m[LANES];
+    int64_t i = 0;
+    for (int j = 0; j < LANES; j++)
+        m[j] = least;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            m[j] = x[i + j] > m[j] ? x[i + j] : m[j];
+    for (int j = 0; i + j < n; j++)
+        m[j] = x[i + j] > m[j] ? x[i + j] : m[j];
+    for (int j = 1; j < LANES; j++)
+        m[0] = m[j] > m[0] ? m[j] : m[0];
+    return m[0];
+}
+
+static float exp_sum(float *x, int64_t n, float top)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = hyv_expf(x[i] - top);
+    return sum(x, n);
+}
+
+static void scale(float *x, int64_t n, float factor)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] *= factor;
+}
+
+const hyv_row_functions ROWS_TABLE = {
+    .layer_norm = layer_norm,
+    .rms_norm = rms_norm,
+    .moments = moments,
+    .normalise = normalise,
+    .modulate = modulate,
+    .rope = rope,
+    .act = act,
+    .add = add,
+    .max = max,
+    .exp_sum = exp_sum,
+    .scale = scale,
+};
