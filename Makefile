@@ -46,16 +46,17 @@ $(BUILD)/obj/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -m
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	@echo "CC $@"
+	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 $(STATIC): $(LIB_OBJ)
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@$(AR) rcs $@ $^
 
 $(SHARED): $(LIB_OBJ)
 	@mkdir -p $(@D)
-	$(CC) -shared -Wl,-soname,libhunyuanvideo.so.$(SOMAJOR) -Wl,--no-undefined $(LDFLAGS_ALL) -o $@ $^ $(DEPS_LIBS)
+	@$(CC) -shared -Wl,-soname,libhunyuanvideo.so.$(SOMAJOR) -Wl,--no-undefined $(LDFLAGS_ALL) -o $@ $^ $(DEPS_LIBS)
 	@ln -sf libhunyuanvideo.so.$(VERSION) $(BUILD)/lib/libhunyuanvideo.so.$(SOMAJOR)
 	@ln -sf libhunyuanvideo.so.$(VERSION) $(BUILD)/lib/libhunyuanvideo.so
 
@@ -67,11 +68,11 @@ $(BUILD)/lib/pkgconfig/libhunyuanvideo.pc: configure-hook/hunyuanvideo.pc.in Mak
 	    -e 's|@INCLUDEDIR@|$(abspath $(BUILD))/include|' -e 's|@VERSION@|$(VERSION)|' $< > $@
 
 $(BUILD)/hyv: $(CLI_OBJ) $(STATIC)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(DEPS_LIBS)
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(DEPS_LIBS)
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_AUX) $(STATIC)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS) $(DEPS_LIBS)
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS) $(DEPS_LIBS)
 
 # These make allocations fail.
 $(BUILD)/tests/fault/%: TEST_LIBS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc

@@ -113,8 +113,7 @@ void hyv_cpu_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_g
 /* Working memory of a call, all threads together: what the null backend plans with. */
 size_t hyv_cpu_linear_scratch(int64_t rows, int64_t cols, int64_t depth, int threads);
 size_t hyv_cpu_conv3d_scratch(int64_t rows, int64_t cols, int64_t depth, int threads);
-size_t hyv_cpu_attention_scratch(int64_t q_rows, int64_t k_rows, int64_t head_dim, int heads,
-                                 int threads);
+size_t hyv_cpu_attention_scratch(int64_t k_rows, int64_t head_dim, int threads);
 size_t hyv_cpu_group_norm_scratch(int64_t rows, int64_t cols, int groups, int threads);
 
 #endif

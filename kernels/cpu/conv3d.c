@@ -1,0 +1,77 @@
+/* conv3d: the packed product whose left operand is gathered, tap by tap, from channels-last voxels.
+ *
+ * Row r of the left operand is output voxel r, its element tap * channels + c is channel c of the
+ * voxel that this tap reads, coordinates clamped into the grid. It exists only as packed panels.
+ * Weights are those of linear.
+ */
+#include <string.h>
+
+#include "gemm.h"
+
+typedef struct taps {
+    hyv_mat x;
+    hyv_grid grid, out, kernel, stride;
+} taps;
+
+static int64_t clamp(int64_t v, int64_t size)
+{
+    return v < 0 ? 0 : v >= size ? size - 1 : v;
+}
+
+/* The channels that tap `tap` of output voxel (t, h, w) reads. */
+static const float *tap_row(const taps *p, hyv_grid at, int64_t tap)
+{
+    const int64_t c = tap % p->kernel.w, b = tap / p->kernel.w % p->kernel.h;
+    const int64_t a = tap / (p->kernel.w * p->kernel.h);
+    const int64_t t = clamp(at.t * p->stride.t + a - (p->kernel.t - 1), p->grid.t);
+    const int64_t h = clamp(at.h * p->stride.h + b - p->kernel.h / 2, p->grid.h);
+    const int64_t w = clamp(at.w * p->stride.w + c - p->kernel.w / 2, p->grid.w);
+    return hyv_row(p->x, (t * p->grid.h + h) * p->grid.w + w);
+}
+
+/* Gathers row by row into the buffer, then packs that. */
+static void pack_taps(const void *operand, const hyv_gemm_functions *f, float *out, int width,
+                      int64_t first, int n, int64_t k0, int64_t depth, float *buffer)
+{
+    const taps *p = operand;
+    const int64_t channels = p->x.cols;
+    for (int i = 0; i < n; i++) {
+        const int64_t r = first + i;
+        const hyv_grid at = {r / (p->out.h * p->out.w), r / p->out.w % p->out.h, r % p->out.w};
+        for (int64_t done = 0; done < depth;) {
+            const int64_t tap = (k0 + done) / channels, channel = (k0 + done) % channels;
+            const int64_t left = channels - channel, want = depth - done;
+            const int64_t count = left < want ? left : want;
+            memcpy(buffer + i * depth + done, tap_row(p, at, tap) + channel,
+                   (size_t)count * sizeof(float));
+            done += count;
+        }
+    }
+    f->transpose(out, width, buffer, depth, n, depth);
+}
+
+void hyv_cpu_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
+                    hyv_grid kernel, hyv_grid stride)
+{
+    const taps left = {.x = x,
+                       .grid = grid,
+                       .out = {(grid.t - 1) / stride.t + 1, (grid.h - 1) / stride.h + 1,
+                               (grid.w - 1) / stride.w + 1},
+                       .kernel = kernel,
+                       .stride = stride};
+    const hyv_gemm_call call = {.rows = y.rows,
+                                .cols = y.cols,
+                                .depth = W->w.cols,
+                                .left = &left,
+                                .pack_left = pack_taps,
+                                .right = W,
+                                .pack_right = hyv_pack_weight,
+                                .bias = W->bias,
+                                .y = y};
+    hyv_gemm(be, &call);
+}
+
+size_t hyv_cpu_conv3d_scratch(int64_t rows, int64_t cols, int64_t depth, int threads)
+{
+    return hyv_gemm_scratch(rows, cols, depth, threads);
+}

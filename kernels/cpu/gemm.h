@@ -1,0 +1,77 @@
+/* One packed matrix product for linear, convolution and attention: y[m, n] = start + sum over k of
+ * left[m, k] * right[n, k].
+ *
+ * Blocking follows Goto and van de Geijn (2008): the right operand is packed into panels of `nr`
+ * columns, the left into panels of `mr` rows, a micro-kernel multiplies two panels with its sums in
+ * registers. Operands are given as packers, which decode weights or gather the taps of a
+ * convolution on the way; no other copy of an operand exists. The order of the sum is canonical
+ * (cpu.h). Knows no operator.
+ */
+#ifndef HYV_CPU_GEMM_H
+#define HYV_CPU_GEMM_H
+
+#include "cpu.h"
+
+enum {
+    HYV_GEMM_MR_MAX = 16,
+    HYV_GEMM_NR_MAX = 32,
+    HYV_GEMM_DEPTH = 384, /* k a block: a left panel of it stays in the first cache */
+    HYV_GEMM_ROWS = 168,  /* rows a task: with DEPTH, a quarter of a second cache of 1 MiB */
+    HYV_GEMM_COLS = 3072, /* columns a pass: with DEPTH, 4.5 MiB of the last cache */
+    HYV_GEMM_FEW_ROWS =
+        56 /* up to here the left operand is packed whole and threads share columns */
+};
+
+typedef struct hyv_gemm_functions {
+    int mr, nr;
+    /* c[rows, nr] += a * b over `depth`; a [depth, mr] of which `rows` <= mr are used, b [depth,
+     * nr]. With `start` [nr] the sums begin there instead of at c. */
+    void (*kernel)(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
+                   const float *start);
+    /* out[k * width + i] = in[i * ld + k] for i < n <= width, 0 for n <= i < width; k < depth. */
+    void (*transpose)(float *out, int width, const float *in, int64_t ld, int n, int64_t depth);
+    /* f32 from `count` elements of another type; `in` may be unaligned. */
+    void (*decode)(float *out, const void *in, hyv_type type, int64_t count);
+} hyv_gemm_functions;
+
+extern const hyv_gemm_functions hyv_gemm_c, hyv_gemm_avx2, hyv_gemm_avx512;
+
+const hyv_gemm_functions *hyv_gemm_for(hyv_isa isa);
+
+/* Decodes by scalar code; the definition for all `decode` entries. */
+void hyv_gemm_decode_c(float *out, const void *in, hyv_type type, int64_t count);
+
+/* An operand: writes elements [k0, k0 + depth) of rows [first, first + n) of a matrix as out[k *
+ * width + i], zeros for n <= i < width. `buffer` has room for width * depth floats. */
+typedef void hyv_pack(const void *operand, const hyv_gemm_functions *f, float *out, int width,
+                      int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
+
+typedef struct hyv_gemm_call {
+    int64_t rows, cols, depth;
+    const void *left; /* [rows, depth] */
+    hyv_pack *pack_left;
+    const void *right; /* [cols, depth] */
+    hyv_pack *pack_right;
+    const float *bias; /* [cols], or NULL for 0 */
+    hyv_mat y;
+} hyv_gemm_call;
+
+void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call);
+size_t hyv_gemm_scratch(int64_t rows, int64_t cols, int64_t depth, int threads);
+
+/* Packs rows of a dense or strided f32 hyv_mat. */
+void hyv_pack_mat(const void *operand, const hyv_gemm_functions *f, float *out, int width,
+                  int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
+
+/* Packs rows of a hyv_weight, decoding them; linear.c. */
+void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *out, int width,
+                     int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
+
+/* Multiplies a packed left panel by packed right panels: c[rows, cols] with any cols; edges go
+ * through `edge` [mr * nr]. start as in the kernel, [cols] rounded up to nr, or NULL. panel: floats
+ * from one right panel to the next. */
+void hyv_gemm_panels(const hyv_gemm_functions *f, int rows, int64_t cols, int64_t depth,
+                     const float *a, const float *b, int64_t panel, float *c, int64_t ldc,
+                     const float *start, float *edge);
+
+#endif

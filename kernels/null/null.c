@@ -1,0 +1,185 @@
+/* The backend that computes nothing: it counts what the CPU backend would hold.
+ *
+ * Shapes, operations and the arena are counted by the front door; here is the working memory of the
+ * operators, the largest there was of each kind. Addresses it hands out are never followed, so the
+ * published 13B model runs through in milliseconds on any machine.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../cpu/cpu.h"
+
+typedef struct null_state {
+    int threads;
+    size_t scratch;
+} null_state;
+
+static int null_create(hyv_backend *be, const hyv_backend_config *config)
+{
+    null_state *s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->threads = config->threads > 0 ? config->threads : hyv_pool_processors();
+    be->impl = s;
+    return 0;
+}
+
+static void null_destroy(hyv_backend *be)
+{
+    free(be->impl);
+}
+
+static void *null_alloc(hyv_backend *be, size_t bytes)
+{
+    (void)be, (void)bytes;
+    return (void *)(uintptr_t)64;
+}
+
+static size_t null_free(hyv_backend *be, void *address)
+{
+    (void)be, (void)address;
+    return 0;
+}
+
+static void null_upload(hyv_backend *be, hyv_mat dst, const float *host)
+{
+    (void)be, (void)dst, (void)host;
+}
+
+static void null_download(hyv_backend *be, float *host, hyv_mat src)
+{
+    (void)be, (void)host, (void)src;
+}
+
+static void null_fetch(hyv_backend *be, void *dst, const void *host, size_t bytes)
+{
+    (void)be, (void)dst, (void)host, (void)bytes;
+}
+
+static void count(hyv_backend *be, size_t bytes)
+{
+    null_state *s = be->impl;
+    if (bytes > s->scratch)
+        s->scratch = bytes;
+}
+
+static int threads_of(hyv_backend *be)
+{
+    return ((const null_state *)be->impl)->threads;
+}
+
+static void null_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W)
+{
+    (void)W;
+    count(be, hyv_cpu_linear_scratch(y.rows, y.cols, x.cols, threads_of(be)));
+}
+
+static void null_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
+                        hyv_grid kernel, hyv_grid stride)
+{
+    (void)x, (void)grid, (void)kernel, (void)stride;
+    count(be, hyv_cpu_conv3d_scratch(y.rows, y.cols, W->w.cols, threads_of(be)));
+}
+
+static void null_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat v, int heads,
+                           int64_t causal)
+{
+    (void)y, (void)v, (void)causal;
+    count(be, hyv_cpu_attention_scratch(k.rows, q.cols / heads, threads_of(be)));
+}
+
+static void null_layer_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_affine *affine,
+                            float eps)
+{
+    (void)be, (void)y, (void)x, (void)affine, (void)eps;
+}
+
+static void null_rms_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const float *weight, int64_t width,
+                          float eps)
+{
+    (void)be, (void)y, (void)x, (void)weight, (void)width, (void)eps;
+}
+
+static void null_group_norm(hyv_backend *be, hyv_mat y, hyv_mat x, int groups,
+                            const hyv_affine *affine, float eps)
+{
+    (void)y, (void)affine, (void)eps;
+    count(be, hyv_cpu_group_norm_scratch(x.rows, x.cols, groups, threads_of(be)));
+}
+
+static void null_modulate(hyv_backend *be, hyv_mat y, hyv_mat scale, hyv_mat shift)
+{
+    (void)be, (void)y, (void)scale, (void)shift;
+}
+
+static void null_rope(hyv_backend *be, hyv_mat x, hyv_rope_table table)
+{
+    (void)be, (void)x, (void)table;
+}
+
+static void null_act(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat mul, hyv_activation f)
+{
+    (void)be, (void)y, (void)x, (void)mul, (void)f;
+}
+
+static void null_add(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat gate)
+{
+    (void)be, (void)y, (void)x, (void)gate;
+}
+
+static void null_copy(hyv_backend *be, hyv_mat y, hyv_mat x)
+{
+    (void)be, (void)y, (void)x;
+}
+
+static void null_upsample(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, bool time)
+{
+    (void)be, (void)y, (void)x, (void)grid, (void)time;
+}
+
+static void null_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid factor,
+                         hyv_shuffle_dir dir)
+{
+    (void)be, (void)y, (void)x, (void)grid, (void)factor, (void)dir;
+}
+
+static size_t null_scratch(const hyv_backend *be)
+{
+    return ((const null_state *)be->impl)->scratch;
+}
+
+static void null_describe(const hyv_backend *be, char *text, size_t size)
+{
+    (void)be;
+    snprintf(text, size, "null (computes nothing)");
+}
+
+const hyv_backend_ops hyv_null_backend = {
+    .name = "null",
+    .activation = HYV_F32,
+    .host_memory = true,
+    .dry = true,
+    .create = null_create,
+    .destroy = null_destroy,
+    .alloc = null_alloc,
+    .free = null_free,
+    .upload = null_upload,
+    .download = null_download,
+    .fetch = null_fetch,
+    .linear = null_linear,
+    .conv3d = null_conv3d,
+    .attention = null_attention,
+    .layer_norm = null_layer_norm,
+    .rms_norm = null_rms_norm,
+    .group_norm = null_group_norm,
+    .modulate = null_modulate,
+    .rope = null_rope,
+    .act = null_act,
+    .add = null_add,
+    .copy = null_copy,
+    .upsample = null_upsample,
+    .shuffle = null_shuffle,
+    .scratch = null_scratch,
+    .describe = null_describe,
+};
