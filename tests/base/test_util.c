@@ -196,7 +196,7 @@ static void test_paths(void)
         {"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"/", "b", "/b"}, {"", "b", "b"}, {"a", "", "a/"}};
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
         char *joined = hyv_path_join(paths[i][0], paths[i][1]);
-        CHECK_MSG(joined && strcmp(joined, paths[i][2]) == 0, "%s", joined);
+        CHECK_MSG(joined && strcmp(joined, paths[i][2]) == 0, "path %zu", i);
         hyv_free_host(joined);
     }
 }
