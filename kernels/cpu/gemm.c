@@ -239,7 +239,7 @@ static size_t shared_floats(int64_t rows, int64_t cols, int64_t depth)
     const int64_t bias = round_up(cols, HYV_GEMM_NR_MAX);
     const int64_t packed =
         rows <= HYV_GEMM_FEW_ROWS
-            ? round_up(rows, HYV_GEMM_MR_MAX) * depth
+            ? (rows + HYV_GEMM_MR_MAX) * depth /* whole panels of any mr */
             : round_up(least(cols, HYV_GEMM_COLS), HYV_GEMM_NR_MAX) * least(depth, HYV_GEMM_DEPTH);
     return (size_t)(bias + packed);
 }
