@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../../kernels/half.h"
@@ -30,7 +31,7 @@ struct hyv_weights {
     void (*report)(void *opaque, const char *name, bool misshapen, const char *note);
 };
 
-enum { COMPLAINTS_MAX = 4 };
+enum { COMPLAINTS_MAX = 4, NAME_BYTES_MAX = 320 /* bind.h's names and a suffix */ };
 
 static void set_error(hyv_weights *w, int err)
 {
@@ -81,11 +82,12 @@ static hyv_tensor *find(hyv_weights *w, const char *name)
     }
     t->used++;
     if (!is_float(t->type)) {
-        set_error(w,
-                  hyv_log_error(w->log, -ENOTSUP,
-                                "%s: tensor %s has type %s; F32, F16, BF16, F8_E4M3 and F8_E5M2 "
-                                "are read",
-                                hyv_checkpoint_path(w->checkpoint), name, hyv_type_name(t->type)));
+        if (!w->err)
+            w->err =
+                hyv_log_error(w->log, -ENOTSUP,
+                              "%s: tensor %s has type %s; F32, F16, BF16, F8_E4M3 and F8_E5M2 "
+                              "are read",
+                              hyv_checkpoint_path(w->checkpoint), name, hyv_type_name(t->type));
         return NULL;
     }
     return t;
@@ -159,9 +161,9 @@ static const float *load_vector(hyv_weights *w, const hyv_tensor *t, int64_t fir
         host[i] = element(t->data, t->type, first + from);
         finite &= isfinite(host[i]) != 0;
     }
-    if (!finite)
-        set_error(w, hyv_log_error(w->log, -EBADMSG, "%s: tensor %s holds NaN or Inf",
-                                   hyv_checkpoint_path(w->checkpoint), t->name));
+    if (!finite && !w->err)
+        w->err = hyv_log_error(w->log, -EBADMSG, "%s: tensor %s holds NaN or Inf",
+                               hyv_checkpoint_path(w->checkpoint), t->name);
     if (host != device) {
         hyv_upload(w->be, (hyv_mat){device, 1, n, n, HYV_F32}, host);
         hyv_free_host(host);
@@ -260,13 +262,17 @@ static void *repack(hyv_weights *w, const uint8_t *src, const hyv_matrix_spec *s
     return device;
 }
 
+/* Without memory of its own: a name that could not be made would look like a missing tensor. */
+static const char *join_name(char name[NAME_BYTES_MAX], const char *module, const char *suffix)
+{
+    snprintf(name, NAME_BYTES_MAX, "%s.%s", module, suffix);
+    return name;
+}
+
 static hyv_tensor *find_suffixed(hyv_weights *w, const char *module, const char *suffix)
 {
-    hyv_string name = {0};
-    hyv_string_append(&name, "%s.%s", module, suffix);
-    hyv_tensor *t = hyv_checkpoint_find(w->checkpoint, hyv_string_text(&name));
-    hyv_string_free(&name);
-    return t;
+    char name[NAME_BYTES_MAX];
+    return hyv_checkpoint_find(w->checkpoint, join_name(name, module, suffix));
 }
 
 /* fp8 matrices may have a scale: `scale_weight` (ComfyUI's older files), `weight_scale` (newer). */
@@ -290,10 +296,8 @@ static void bind_scale(hyv_weights *w, hyv_weight *out, const char *module, int6
 
 static void bind_bias(hyv_weights *w, hyv_weight *out, const char *module, const hyv_matrix_spec *s)
 {
-    hyv_string name = {0};
-    hyv_string_append(&name, "%s.bias", module);
-    const hyv_tensor *t = find(w, hyv_string_text(&name));
-    hyv_string_free(&name);
+    char name[NAME_BYTES_MAX];
+    const hyv_tensor *t = find(w, join_name(name, module, "bias"));
     const int64_t rows = s->rows * (s->parts ? s->parts : 1);
     if (!t)
         return;
@@ -307,10 +311,8 @@ static void bind_bias(hyv_weights *w, hyv_weight *out, const char *module, const
 static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const hyv_matrix_spec *s)
 {
     hyv_weights *w = opaque;
-    hyv_string name = {0};
-    hyv_string_append(&name, "%s.weight", module);
-    const hyv_tensor *t = find(w, hyv_string_text(&name));
-    hyv_string_free(&name);
+    char name[NAME_BYTES_MAX];
+    const hyv_tensor *t = find(w, join_name(name, module, "weight"));
     *out = (hyv_weight){0};
     if (t && check_matrix(w, t, s)) {
         const size_t part_bytes = hyv_type_size(t->type, s->rows * s->cols);
