@@ -94,8 +94,8 @@ static int compile(const struct reader *r, hyv_regex *regex, const char *pattern
     /* Interpreted, not compiled to machine code: prompts are short, and this runs everywhere. */
     int error;
     size_t at;
-    regex->code =
-        pcre2_compile((PCRE2_SPTR)hyv_string_text(&text), text.length, options, &error, &at, NULL);
+    regex->code = pcre2_compile((PCRE2_SPTR)hyv_string_text(&text), text.length, options, &error,
+                                &at, r->bpe->compiling);
     hyv_string_free(&text);
     if (!regex->code) {
         char reason[128] = "";
@@ -104,7 +104,7 @@ static int compile(const struct reader *r, hyv_regex *regex, const char *pattern
                              "%s: the expression '%.80s' is wrong at %zu: %s", r->doc->name,
                              pattern, at, reason);
     }
-    regex->match = pcre2_match_data_create(1, NULL);
+    regex->match = pcre2_match_data_create(1, r->bpe->memory);
     return regex->match ? 0 : no_memory(r);
 }
 
@@ -620,6 +620,32 @@ static int read_folder(struct reader *r, const char *folder)
     return err;
 }
 
+static void *pcre_malloc(size_t size, void *opaque)
+{
+    (void)opaque;
+    return hyv_malloc(size, 1);
+}
+
+static void pcre_free(void *p, void *opaque)
+{
+    (void)opaque;
+    hyv_free_host(p);
+}
+
+static bool make_contexts(hyv_bpe *bpe)
+{
+    bpe->memory = pcre2_general_context_create(pcre_malloc, pcre_free, NULL);
+    if (!bpe->memory)
+        return false;
+    bpe->compiling = pcre2_compile_context_create(bpe->memory);
+    bpe->limits = pcre2_match_context_create(bpe->memory);
+    if (!bpe->compiling || !bpe->limits)
+        return false;
+    pcre2_set_match_limit(bpe->limits, MATCH_STEPS_MAX);
+    pcre2_set_heap_limit(bpe->limits, MATCH_HEAP_KIB);
+    return true;
+}
+
 int hyv_bpe_open(hyv_bpe **out, const char *folder, hyv_log *log)
 {
     *out = NULL;
@@ -627,10 +653,9 @@ int hyv_bpe_open(hyv_bpe **out, const char *folder, hyv_log *log)
     if (!bpe)
         return hyv_log_error(log, -ENOMEM, "not enough memory for the tokenizer");
     bpe->bos = bpe->eos = bpe->unknown = -1;
-    bpe->limits = pcre2_match_context_create(NULL);
     struct reader r = {bpe, NULL, log};
     int err;
-    if (!bpe->limits)
+    if (!make_contexts(bpe))
         err = hyv_log_error(log, -ENOMEM, "not enough memory for the tokenizer");
     else
         err = read_folder(&r, folder);
@@ -638,8 +663,6 @@ int hyv_bpe_open(hyv_bpe **out, const char *folder, hyv_log *log)
         hyv_bpe_close(&bpe);
         return err;
     }
-    pcre2_set_match_limit(bpe->limits, MATCH_STEPS_MAX);
-    pcre2_set_heap_limit(bpe->limits, MATCH_HEAP_KIB);
     number_bytes(bpe);
     *out = bpe;
     return 0;
@@ -666,6 +689,8 @@ void hyv_bpe_close(hyv_bpe **address)
     for (size_t i = 0; i < bpe->added_count; i++)
         hyv_free_host(bpe->added[i].text);
     pcre2_match_context_free(bpe->limits);
+    pcre2_compile_context_free(bpe->compiling);
+    pcre2_general_context_free(bpe->memory);
     hyv_string_free(&bpe->texts);
     hyv_free_host(bpe->tokens);
     hyv_free_host(bpe->merges);

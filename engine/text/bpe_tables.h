@@ -63,6 +63,8 @@ struct hyv_bpe {
     hyv_rewrite rewrites[HYV_BPE_RULES_MAX];
     hyv_cut cuts[HYV_BPE_RULES_MAX];
     int rewrite_count, cut_count;
+    pcre2_general_context *memory; /* PCRE2 allocates through hyv_malloc, too */
+    pcre2_compile_context *compiling;
     pcre2_match_context *limits;
 
     hyv_string texts;
