@@ -103,7 +103,9 @@ static void on_log(void *opaque, enum hyv_log_level level, const char *message)
 static void print_time(FILE *to, double seconds)
 {
     const long long s = (long long)(seconds + 0.5);
-    if (s >= 3600)
+    if (s < 10)
+        fprintf(to, "%.2g s", seconds);
+    else if (s >= 3600)
         fprintf(to, "%lld h %02lld min", s / 3600, s / 60 % 60);
     else if (s >= 60)
         fprintf(to, "%lld min %02lld s", s / 60, s % 60);
@@ -131,9 +133,9 @@ static int on_progress(void *opaque, const hyv_progress *p)
         fprintf(stderr, "hyv: %s ", names[p->phase]);
     }
     fprintf(stderr, "%d/%d, %.0f %%", p->step, p->steps, p->fraction * 100);
-    if (p->step > 0)
+    if (p->step > 0 && p->elapsed >= 0.1)
         fprintf(stderr, ", %.2g s each", p->elapsed / p->step);
-    if (p->remaining >= 0 && !last) {
+    if (p->remaining >= 0 && p->elapsed >= 0.1 && !last) {
         fputs(", about ", stderr);
         print_time(stderr, p->remaining);
         fputs(" left", stderr);
@@ -452,18 +454,23 @@ static int generate(job *j)
     return status;
 }
 
-static void print_cost(uint64_t bytes, double seconds)
+static void print_bytes(uint64_t bytes)
 {
     static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};
     double amount = (double)bytes / 1024;
     int unit = 0;
     for (; amount >= 1024 && unit < 3; unit++)
         amount /= 1024;
-    printf("%.4g %s, ", amount, units[unit]);
+    printf("%.4g %s", amount, units[unit]);
+}
+
+static void print_cost(uint64_t bytes, double seconds)
+{
+    print_bytes(bytes);
+    printf(seconds > 0 ? ", " : ", time unknown");
     if (seconds > 0)
         print_time(stdout, seconds);
-    else
-        printf("time unknown");
+    printf("\n");
 }
 
 static int plan(job *j)
@@ -485,12 +492,13 @@ static int plan(job *j)
         for (int i = 0; i < HYV_PHASES; i++) {
             printf("%-9s %.4g TFLOP, ", names[i], v.phase[i].flops / 1e12);
             print_cost(v.phase[i].bytes, v.phase[i].seconds);
-            printf("\n");
             seconds += v.phase[i].seconds;
         }
         printf("peak      ");
         print_cost(v.bytes, seconds);
-        printf("\nweights   %.4g GiB in files\n", (double)v.weight_bytes / (1 << 30));
+        printf("weights   ");
+        print_bytes(v.weight_bytes);
+        printf(" in files\n");
     }
     running = NULL;
     hyv_close(&context);

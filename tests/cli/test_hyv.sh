@@ -178,6 +178,26 @@ check 'the table has nine columns' test "$(awk -F '\t' 'NF != 9' "$work/table" |
 "$hyv" options > "$work/list"
 cut -f 1 "$work/table" | while read -r name; do grep -q "^  --$name " "$work/list" || echo "$name"; done > "$work/missing"
 check 'options lists every row' test ! -s "$work/missing"
+# The tiny reference model: whole, without a part, and with a cut file
+model=tests/golden/t2v
+expect 0 '48 video' plan -m $model -s 64x64 --frames 9
+expect 0 'guidance embedded' info $model
+check 'tensors are listed' grep -q '^transformer/.*\[' "$work/out"
+expect 0 '' info $model --quiet
+check 'and not with --quiet' sh -c "! grep -q '^transformer/' '$work/out'"
+expect 0 '9 frames' generate -m $model -s 64x64 --frames 9 --steps 2 --seed 1 -p 'a cat' -o "$work/r.y4m"
+cp -r $model "$work/model"
+rm -r "$work/model/vae"
+expect 1 'vae' info "$work/model"
+expect 1 'vae' generate -m "$work/model" -s 64x64 --frames 9 -p 'a cat' -o "$work/a.y4m"
+check 'one error line' test "$(grep -vc warning "$work/err")" -eq 1
+cp -r $model/vae "$work/model/"
+file=$(ls "$work"/model/transformer/*.safetensors | head -n 1)
+head -c 20000 "$file" > "$work/cut" && cp "$work/cut" "$file"
+expect 1 'safetensors' generate -m "$work/model" -s 64x64 --frames 9 -p 'a cat' -o "$work/a.y4m"
+check 'one error line' test "$(grep -vc warning "$work/err")" -eq 1
+rm -rf "$work/model"
+
 # The manual has each row with its default, and no other.
 awk -F '\t' '{ print $1 "|" ($4 == "" ? "none" : $4) }' "$work/table" | sort > "$work/rows"
 sed -n '/^.SS Options of the library/,/^.SH/p' engine/hyv.1 | sed 's/\\-/-/g' |
