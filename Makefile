@@ -126,8 +126,9 @@ check-ffmpeg: lib hyv
 	@configure-hook/build-ffmpeg.sh $(FFMPEG)
 	-@$(RUN) $(foreach release,$(FFMPEG),"tests/lavfi/run.sh $(release)" "tests/lavfi/fate.sh $(release)")
 
+bench: TEST_LIBS = -ldl
 bench: lib bench-programs
-	@for program in $(BENCH_BIN); do $$program; done
+	@for program in $(BENCH_BIN); do env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $$program; done
 
 lint: packages-lint
 	clang-format --dry-run --Werror $(wildcard engine/*.[ch] engine/*/*.[ch] kernels/*.[ch] kernels/*/*.[ch] tests/*.[ch] tests/*/*.[ch])

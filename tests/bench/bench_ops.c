@@ -1,0 +1,364 @@
+/* Speed of the three operators that matter, at the widths of the published 13B model, beside sgemm.
+ *
+ * Each case runs our operator and OpenBLAS in turn and prints the medians, the ratio, the share of
+ * the fused multiply-add peak measured in the same run, and how much of the processors we really
+ * got (cpu: processor time / (wall time * threads); below 0.9 something else was running).
+ * Convolution and attention stand beside the matrix products of their size. OpenBLAS is looked for
+ * when the program runs; without it its columns are empty.
+ *
+ * bench_ops [-t threads] [-r repetitions] [-i isa] [part of a name ...]
+ */
+#include <dlfcn.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../kernels/cpu/cpu.h"
+#include "../../kernels/half.h"
+#include "../check.h"
+
+enum { REPS_MAX = 99, HEADS = 24, HEAD_SIZE = 128, SGEMM_ROWS_MAX = 8192 };
+
+typedef enum kind { LINEAR, CONV3D, ATTENTION } kind;
+
+typedef struct bench_case {
+    const char *name;
+    kind kind;
+    hyv_type type;
+    int64_t rows, cols, depth; /* linear: a product; conv3d: depth is the channels */
+    hyv_grid grid;             /* conv3d */
+} bench_case;
+
+static const bench_case cases[] = {
+    {"linear 1536x3072x3072", LINEAR, HYV_F32, 1536, 3072, 3072, {0, 0, 0}},
+    {"linear 1536x12288x3072", LINEAR, HYV_F32, 1536, 12288, 3072, {0, 0, 0}},
+    {"linear 1536x3072x12288", LINEAR, HYV_F32, 1536, 3072, 12288, {0, 0, 0}},
+    {"linear 256x3072x3072", LINEAR, HYV_F32, 256, 3072, 3072, {0, 0, 0}},
+    {"linear 1x12288x3072", LINEAR, HYV_F32, 1, 12288, 3072, {0, 0, 0}},
+    {"linear bf16 1536x3072x3072", LINEAR, HYV_BF16, 1536, 3072, 3072, {0, 0, 0}},
+    {"linear bf16 256x3072x3072", LINEAR, HYV_BF16, 256, 3072, 3072, {0, 0, 0}},
+    {"linear bf16 1x12288x3072", LINEAR, HYV_BF16, 1, 12288, 3072, {0, 0, 0}},
+    {"linear f8 1x12288x3072", LINEAR, HYV_F8_E4M3, 1, 12288, 3072, {0, 0, 0}},
+    {"conv3d 512 ch 5x32x32", CONV3D, HYV_F32, 5 * 32 * 32, 512, 512, {5, 32, 32}},
+    {"conv3d 256 ch 9x64x64", CONV3D, HYV_F32, 9 * 64 * 64, 256, 256, {9, 64, 64}},
+    {"conv3d 128 ch 9x128x128", CONV3D, HYV_F32, 9 * 128 * 128, 128, 128, {9, 128, 128}},
+    {"attention 24x128, 1536", ATTENTION, HYV_F32, 1536, 0, 0, {0, 0, 0}},
+    {"attention 24x128, 4352", ATTENTION, HYV_F32, 4352, 0, 0, {0, 0, 0}},
+};
+
+/* ---- OpenBLAS ---------------------------------------------------------------------------------
+ */
+
+typedef void sgemm_function(int order, int trans_a, int trans_b, int m, int n, int k, float alpha,
+                            const float *a, int lda, const float *b, int ldb, float beta, float *c,
+                            int ldc);
+
+enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
+
+/* NULL if there is none. dlsym's pointer becomes a function's by way of memory, as POSIX says. */
+static sgemm_function *load_sgemm(int threads)
+{
+    sgemm_function *sgemm = NULL;
+    void (*set_threads)(int) = NULL;
+    unsetenv("OPENBLAS_CORETYPE"); /* let it choose its best kernel */
+    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        return NULL;
+    void *symbol = dlsym(library, "cblas_sgemm");
+    memcpy(&sgemm, &symbol, sizeof(sgemm));
+    symbol = dlsym(library, "openblas_set_num_threads");
+    memcpy(&set_threads, &symbol, sizeof(set_threads));
+    if (set_threads)
+        set_threads(threads);
+    return sgemm;
+}
+
+/* ---- the peak ---------------------------------------------------------------------------------
+ */
+
+enum { PEAK_LOOPS = 2000000, PEAK_CHAINS = 12, PEAK_FLOATS = 16 };
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+__attribute__((target("avx512f"))) static float peak_avx512(void)
+{
+    __m512 sum[PEAK_CHAINS], x = _mm512_set1_ps(0.999f);
+    for (int i = 0; i < PEAK_CHAINS; i++)
+        sum[i] = _mm512_set1_ps((float)i);
+    for (int n = 0; n < PEAK_LOOPS; n++)
+#pragma GCC unroll 12
+        for (int i = 0; i < PEAK_CHAINS; i++)
+            sum[i] = _mm512_fmadd_ps(sum[i], x, x);
+    for (int i = 1; i < PEAK_CHAINS; i++)
+        sum[0] = _mm512_add_ps(sum[0], sum[i]);
+    return _mm512_cvtss_f32(sum[0]);
+}
+
+/* Half as many lanes, so twice as many loops. */
+__attribute__((target("avx2,fma"))) static float peak_avx2(void)
+{
+    __m256 sum[PEAK_CHAINS], x = _mm256_set1_ps(0.999f);
+    for (int i = 0; i < PEAK_CHAINS; i++)
+        sum[i] = _mm256_set1_ps((float)i);
+    for (int n = 0; n < 2 * PEAK_LOOPS; n++)
+#pragma GCC unroll 12
+        for (int i = 0; i < PEAK_CHAINS; i++)
+            sum[i] = _mm256_fmadd_ps(sum[i], x, x);
+    for (int i = 1; i < PEAK_CHAINS; i++)
+        sum[0] = _mm256_add_ps(sum[0], sum[i]);
+    return _mm256_cvtss_f32(sum[0]);
+}
+#endif
+
+typedef struct peak_job {
+    hyv_isa isa;
+    _Atomic int sink; /* uses the result, so that the loop stays */
+} peak_job;
+
+static void peak_task(void *arg, int64_t index, int thread)
+{
+    peak_job *job = arg;
+    (void)index, (void)thread;
+#if defined(__x86_64__)
+    job->sink += (int)(job->isa == HYV_ISA_AVX512 ? peak_avx512() : peak_avx2());
+#else
+    job->sink++;
+#endif
+}
+
+/* ---- one case ---------------------------------------------------------------------------------
+ */
+
+typedef struct bench {
+    hyv_backend *be;
+    sgemm_function *sgemm;
+    int threads, reps;
+    double peak; /* GFLOP/s, the best seen so far */
+} bench;
+
+typedef struct operands {
+    float *x, *y, *bias;
+    char *w;
+    float *c; /* sgemm's result */
+} operands;
+
+static double clock_s(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *v, int n)
+{
+    qsort(v, (size_t)n, sizeof(*v), compare);
+    return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
+}
+
+static void measure_peak(bench *b)
+{
+    peak_job job = {.isa = hyv_cpu_of(b->be)->isa};
+    const double start = clock_s(CLOCK_MONOTONIC);
+    hyv_pool_run(b->be, 4 * b->threads, peak_task, &job);
+    const double flops = 4.0 * b->threads * 2.0 * PEAK_LOOPS * PEAK_CHAINS * PEAK_FLOATS;
+    const double rate = flops / (clock_s(CLOCK_MONOTONIC) - start) * 1e-9;
+    b->peak = rate > b->peak ? rate : b->peak;
+}
+
+static float *random_floats(size_t count)
+{
+    check_random r = {count};
+    float *v = aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64);
+    for (size_t i = 0; v && i < count; i++)
+        v[i] = check_random_float(&r);
+    return v;
+}
+
+static char *random_weight(hyv_type type, size_t count)
+{
+    float *v = random_floats(count);
+    if (type == HYV_F32 || !v)
+        return (char *)v;
+    char *w = malloc(count * hyv_type_bytes(type));
+    for (size_t i = 0; w && i < count; i++)
+        if (type == HYV_BF16) {
+            const uint16_t half = hyv_f32_to_bf16(v[i]);
+            memcpy(w + 2 * i, &half, sizeof(half));
+        } else {
+            w[i] = (char)hyv_f32_to_f8_e4m3(v[i]);
+        }
+    free(v);
+    return w;
+}
+
+static int64_t depth_of(const bench_case *c)
+{
+    return c->kind == CONV3D ? 27 * c->depth : c->depth;
+}
+
+/* sgemm's operands are ours where they are as large; a convolution's taps stand for more rows. */
+static bool make_operands(operands *o, const bench_case *c, bool sgemm)
+{
+    const size_t rows = (size_t)c->rows, width = (size_t)HEADS * HEAD_SIZE;
+    memset(o, 0, sizeof(*o));
+    if (c->kind == ATTENTION) {
+        o->x = random_floats(3 * rows * width);
+        o->y = random_floats(rows * width);
+        o->c = random_floats(rows * rows);
+        return o->x && o->y && o->c;
+    }
+    const size_t gemm_rows = rows < SGEMM_ROWS_MAX ? rows : SGEMM_ROWS_MAX;
+    const size_t gemm_x = gemm_rows * (size_t)depth_of(c), x = rows * (size_t)c->depth;
+    o->x = random_floats(sgemm && gemm_x > x ? gemm_x : x);
+    o->y = random_floats(rows * (size_t)c->cols);
+    o->c = random_floats(gemm_rows * (size_t)c->cols);
+    o->bias = random_floats((size_t)c->cols);
+    o->w = random_weight(c->type, (size_t)(c->cols * depth_of(c)));
+    return o->x && o->y && o->c && o->bias && o->w;
+}
+
+static void free_operands(operands *o)
+{
+    free(o->x);
+    free(o->y);
+    free(o->c);
+    free(o->bias);
+    free(o->w);
+}
+
+static hyv_mat matrix(void *data, int64_t rows, int64_t cols, hyv_type type)
+{
+    return (hyv_mat){data, rows, cols, cols, type};
+}
+
+static void run_ours(const bench *b, const bench_case *c, const operands *o)
+{
+    if (c->kind == ATTENTION) {
+        const int64_t width = (int64_t)HEADS * HEAD_SIZE;
+        const hyv_mat qkv = matrix(o->x, c->rows, 3 * width, HYV_F32);
+        hyv_attention(b->be, matrix(o->y, c->rows, width, HYV_F32), hyv_cols(qkv, 0, width),
+                      hyv_cols(qkv, width, width), hyv_cols(qkv, 2 * width, width), HEADS, 0);
+        return;
+    }
+    const hyv_weight W = {.w = matrix(o->w, c->cols, depth_of(c), c->type), .bias = o->bias};
+    const hyv_mat y = matrix(o->y, c->rows, c->cols, HYV_F32);
+    const hyv_mat x = matrix(o->x, c->rows, c->depth, HYV_F32);
+    if (c->kind == LINEAR)
+        hyv_linear(b->be, y, x, &W);
+    else
+        hyv_conv3d(b->be, y, x, &W, c->grid, (hyv_grid){3, 3, 3}, (hyv_grid){1, 1, 1});
+}
+
+/* The same work, or a part of it; returns its share. */
+static double run_sgemm(const bench *b, const bench_case *c, const operands *o)
+{
+    if (c->kind == ATTENTION) {
+        const int n = (int)c->rows, ld = 3 * HEADS * HEAD_SIZE;
+        b->sgemm(ROW_MAJOR, NO_TRANS, TRANS, n, n, HEAD_SIZE, 1.0f, o->x, ld, o->x + ld / 3, ld,
+                 0.0f, o->c, n);
+        b->sgemm(ROW_MAJOR, NO_TRANS, NO_TRANS, n, HEAD_SIZE, n, 1.0f, o->c, n, o->x + 2 * ld / 3,
+                 ld, 0.0f, o->y, ld / 3);
+        return 1.0 / HEADS;
+    }
+    const int64_t rows = c->rows < SGEMM_ROWS_MAX ? c->rows : SGEMM_ROWS_MAX;
+    const int m = (int)rows, n = (int)c->cols, k = (int)depth_of(c);
+    const float *w = c->type == HYV_F32 ? (const float *)(const void *)o->w : NULL;
+    b->sgemm(ROW_MAJOR, NO_TRANS, TRANS, m, n, k, 1.0f, o->x, k, w, k, 0.0f, o->c, n);
+    return (double)rows / (double)c->rows;
+}
+
+static double gflop(const bench_case *c)
+{
+    if (c->kind == ATTENTION)
+        return 4.0 * (double)c->rows * (double)c->rows * HEADS * HEAD_SIZE * 1e-9;
+    return 2.0 * (double)c->rows * (double)c->cols * (double)depth_of(c) * 1e-9;
+}
+
+static void run_case(bench *b, const bench_case *c)
+{
+    operands o;
+    const bool sgemm = b->sgemm && c->type == HYV_F32;
+    double ours[REPS_MAX], theirs[REPS_MAX], ratio[REPS_MAX], share = 0.0, wall = 0.0;
+    if (!make_operands(&o, c, sgemm)) {
+        printf("%-28s no memory\n", c->name);
+        free_operands(&o);
+        return;
+    }
+    run_ours(b, c, &o); /* warm: working memory, pages */
+    for (int i = 0; i < b->reps; i++) {
+        measure_peak(b);
+        const double cpu0 = clock_s(CLOCK_PROCESS_CPUTIME_ID), t0 = clock_s(CLOCK_MONOTONIC);
+        run_ours(b, c, &o);
+        const double t1 = clock_s(CLOCK_MONOTONIC);
+        share += clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu0;
+        wall += t1 - t0;
+        ours[i] = gflop(c) / (t1 - t0);
+        if (!sgemm)
+            continue;
+        const double t2 = clock_s(CLOCK_MONOTONIC), part = run_sgemm(b, c, &o);
+        theirs[i] = gflop(c) * part / (clock_s(CLOCK_MONOTONIC) - t2);
+        ratio[i] = ours[i] / theirs[i];
+    }
+    const double rate = median(ours, b->reps);
+    printf("%-28s %8.1f %6.1f %6.2f", c->name, rate, 100.0 * rate / b->peak,
+           share / (wall * b->threads));
+    if (sgemm)
+        printf(" %9.1f %7.3f", median(theirs, b->reps), median(ratio, b->reps));
+    if (b->be->err)
+        printf(" failed: %s", strerror(-b->be->err));
+    printf("\n");
+    fflush(stdout);
+    free_operands(&o);
+}
+
+static bool wanted(const char *name, char **parts, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (strstr(name, parts[i]))
+            return true;
+    return count == 0;
+}
+
+int main(int argc, char **argv)
+{
+    hyv_backend_config config = {0};
+    bench b = {.reps = 5};
+    char text[128];
+    for (int option; (option = getopt(argc, argv, "t:r:i:")) != -1;) {
+        if (option == 't')
+            config.threads = atoi(optarg);
+        else if (option == 'r')
+            b.reps = atoi(optarg);
+        else if (option == 'i')
+            config.isa = optarg;
+        else
+            return 2;
+    }
+    b.reps = b.reps < 1 ? 1 : b.reps > REPS_MAX ? REPS_MAX : b.reps;
+    if (hyv_backend_open(&b.be, "cpu", &config) < 0) {
+        fprintf(stderr, "bench_ops: no such backend or instruction set\n");
+        return 1;
+    }
+    b.threads = hyv_cpu_of(b.be)->threads;
+    b.sgemm = load_sgemm(b.threads);
+    measure_peak(&b);
+    hyv_backend_describe(b.be, text, sizeof(text));
+    printf("%s, medians of %d%s\n", text, b.reps, b.sgemm ? "" : "; no libopenblas.so.0 here");
+    printf("%-28s %8s %6s %6s %9s %7s\n", "", "GFLOP/s", "% peak", "cpu", "OpenBLAS", "ratio");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        if (wanted(cases[i].name, argv + optind, argc - optind))
+            run_case(&b, &cases[i]);
+    printf("measured peak: %.1f GFLOP/s\n", b.peak);
+    const int status = b.be->err ? 1 : 0;
+    hyv_backend_close(&b.be);
+    return status;
+}
