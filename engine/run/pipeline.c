@@ -262,6 +262,7 @@ static int pipeline_start(void *self, const hyv_params *params, hyv_video *video
     const hyv_model_config *c = &p->model.config;
     const hyv_backend_config config = backend_config(p, params);
     p->params = params;
+    hyv_backend_reset(p->be);
     p->plan = (hyv_plan){.tiling = tiling_of(params)};
     p->plan.denoise = (hyv_denoise_plan){.steps = params->steps,
                                          .guidance = params->guidance,
