@@ -1,0 +1,90 @@
+/* group_norm against its formula in double precision, also for more rows than one block sums. */
+#include "rig.h"
+
+typedef struct call {
+    hyv_mat x;
+    int groups;
+    const hyv_affine *affine;
+    float eps;
+    bool in_place;
+} call;
+
+static void run(hyv_backend *be, hyv_mat y, void *arg)
+{
+    const call *c = arg;
+    hyv_group_norm(be, y, c->in_place ? y : c->x, c->groups, c->affine, c->eps);
+}
+
+/* Sums are in double, so mean and factor carry one rounding to f32 each. What double itself loses
+ * in E[x^2] - mean^2 matters only where the mean is far larger than the spread. */
+static void reference(const call *c, double *want, double *error)
+{
+    const int64_t cols = c->x.cols, width = cols / c->groups;
+    const double n = (double)c->x.rows * (double)width;
+    for (int g = 0; g < c->groups; g++) {
+        long double sum = 0.0L, square = 0.0L;
+        for (int64_t i = 0; i < c->x.rows; i++)
+            for (int64_t k = g * width; k < (g + 1) * width; k++)
+                sum += (long double)*rig_at(c->x, i, k);
+        const double mean = (double)(sum / (long double)n);
+        for (int64_t i = 0; i < c->x.rows; i++)
+            for (int64_t k = g * width; k < (g + 1) * width; k++)
+                square += powl((long double)*rig_at(c->x, i, k) - (long double)mean, 2.0L);
+        const double variance = (double)(square / (long double)n) + (double)c->eps;
+        const double lost = sqrt(n) * 0x1p-53 * (mean * mean + variance);
+        const double factor = 1.0 / sqrt(variance);
+        for (int64_t i = 0; i < c->x.rows; i++)
+            for (int64_t k = g * width; k < (g + 1) * width; k++) {
+                const double w =
+                    c->affine && c->affine->weight ? (double)c->affine->weight[k] : 1.0;
+                const double b = c->affine && c->affine->bias ? (double)c->affine->bias[k] : 0.0;
+                const double norm = ((double)*rig_at(c->x, i, k) - mean) * factor;
+                want[i * cols + k] = norm * w + b;
+                error[i * cols + k] = fabs(w) * (RIG_UNIT * fabs(mean) * factor +
+                                                 fabs(norm) * (4.0 * RIG_UNIT + lost / variance)) +
+                                      RIG_UNIT * fabs(want[i * cols + k]);
+            }
+    }
+}
+
+static void one(const rig *r, int64_t rows, int groups, int64_t width, rig_values kind, float shift,
+                int variant, check_random *random)
+{
+    const int64_t cols = groups * width;
+    rig_mat x = rig_new(rows, cols, variant & 1, HYV_F32), y = rig_new(rows, cols, true, HYV_F32);
+    rig_mat vectors = rig_new(2, cols, false, HYV_F32);
+    rig_fill(x.m, kind, random);
+    rig_fill(vectors.m, RIG_NORMAL, random);
+    for (int64_t i = 0; i < rows * cols; i++)
+        *rig_at(x.m, i / cols, i % cols) += shift;
+    const hyv_affine affine = {variant & 2 ? rig_at(vectors.m, 0, 0) : NULL,
+                               variant & 4 ? rig_at(vectors.m, 1, 0) : NULL};
+    call c = {x.m, groups, variant & 6 ? &affine : NULL, 1e-6f, false};
+    double *want = rig_doubles(rows * cols), *error = rig_doubles(rows * cols);
+    reference(&c, want, error);
+    rig_compare(r, "group_norm", &y, run, &c, want, error);
+    c.in_place = true;
+    rig_compare(r, "group_norm in place", &x, run, &c, want, error);
+    free(want);
+    free(error);
+    rig_free(&x);
+    rig_free(&y);
+    rig_free(&vectors);
+}
+
+int main(void)
+{
+    static const int64_t sizes[][3] = {{1, 1, 1},  {3, 2, 2},    {5, 3, 5},    {40, 32, 4},
+                                       {9, 1, 67}, {1023, 2, 3}, {1025, 3, 1}, {5000, 2, 5}};
+    check_random random = {6};
+    rig r;
+    rig_open(&r);
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
+        for (int kind = 0; kind < RIG_VALUES; kind++)
+            one(&r, sizes[s][0], (int)sizes[s][1], sizes[s][2], (rig_values)kind, 0.0f,
+                (int)check_random_int(&random, 0, 7), &random);
+    for (int variant = 0; variant < 8; variant++)
+        one(&r, 2500, 2, 3, RIG_NORMAL, 1000.0f, variant, &random);
+    rig_close(&r);
+    return check_done();
+}
