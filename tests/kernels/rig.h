@@ -18,8 +18,9 @@
 #include "../../kernels/ops.h"
 #include "../check.h"
 
-#define RIG_UNIT 0x1p-24 /* half a unit in the last place of 1.0f: one rounding's relative error \
-                          */
+#define RIG_UNIT                                                                    \
+    0x1p-24 /* half a unit in the last place of 1.0f: one rounding's relative error \
+             */
 
 enum { RIG_GUARD_ROWS = 2, RIG_GUARD_COLS = 19, RIG_BACKENDS = 9, RIG_ROUGH = 4 };
 
