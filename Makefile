@@ -74,8 +74,9 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_AUX) $(STATIC)
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS) $(DEPS_LIBS)
 
-# These make allocations fail.
+# These make allocations and reads fail.
 $(BUILD)/tests/fault/%: TEST_LIBS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+$(BUILD)/tests/fault/test_readers: TEST_LIBS += -Wl,--wrap=read,--wrap=open64,--wrap=mmap64
 
 tests: $(TEST_BIN)
 bench-programs: $(BENCH_BIN)

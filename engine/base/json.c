@@ -48,7 +48,8 @@ int hyv_json_parse(hyv_json *doc, const char *text, size_t size, int depth, cons
     doc->root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
     if (doc->root)
         return 0;
-    if (json_error_code(&error) == json_error_out_of_memory)
+    /* jansson forgets to say so in most cases, but then it says nothing else, either. */
+    if (json_error_code(&error) == json_error_out_of_memory || !error.text[0])
         return hyv_log_error(log, -ENOMEM, "%s: not enough memory to parse it", name);
     return hyv_log_error(log, -EBADMSG, "%s: not valid JSON at line %d, column %d: %s", name,
                          error.line, error.column, error.text);
