@@ -23,7 +23,8 @@ typedef struct hyv_dit_config {
     int64_t heads, head_dim, width, mlp_width; /* width = heads * head_dim */
     int64_t double_blocks, single_blocks, refiner_blocks;
     int64_t text_width, pooled_width;
-    int64_t patch; /* in h and w; 1 in t */
+    int64_t refiner_mlp_width; /* diffusers fixes it at 4 * width whatever the blocks' is */
+    int64_t patch;             /* in h and w; 1 in t */
     int64_t rope_dims[3];
     double rope_theta;
     bool guidance; /* takes an embedded guidance scale */

@@ -44,8 +44,8 @@ void hyv_refiner_bind(hyv_refiner *r, const hyv_dit_config *c, const hyv_binder 
         hyv_bind_linear(b, &l->v, w, w, true, NAME("attn.to_v"));
         hyv_bind_linear(b, &l->out, w, w, true, NAME("attn.to_out.0"));
         hyv_bind_affine(b, &l->norm2, w, NAME("norm2"));
-        hyv_bind_linear(b, &l->fc1, c->mlp_width, w, true, NAME("ff.net.0.proj"));
-        hyv_bind_linear(b, &l->fc2, w, c->mlp_width, true, NAME("ff.net.2"));
+        hyv_bind_linear(b, &l->fc1, c->refiner_mlp_width, w, true, NAME("ff.net.0.proj"));
+        hyv_bind_linear(b, &l->fc2, w, c->refiner_mlp_width, true, NAME("ff.net.2"));
         hyv_bind_linear(b, &l->gates, 2 * w, w, true, NAME("norm_out.linear"));
 #undef NAME
     }
@@ -60,7 +60,7 @@ static void block(hyv_backend *be, const hyv_refiner_block *l, const hyv_dit_con
     hyv_mat h = hyv_new(be, x.rows, w);
     hyv_mat qkv = hyv_new(be, x.rows, 3 * w);
     hyv_mat q = hyv_cols(qkv, 0, w), k = hyv_cols(qkv, w, w), v = hyv_cols(qkv, 2 * w, w);
-    hyv_mat mlp = hyv_new(be, x.rows, c->mlp_width);
+    hyv_mat mlp = hyv_new(be, x.rows, c->refiner_mlp_width);
     hyv_linear(be, gates, cond, &l->gates);
 
     hyv_layer_norm(be, h, x, &l->norm1, REFINER_EPS);

@@ -55,12 +55,24 @@ static int check_tensors(const hyv_model *m)
     return err;
 }
 
+/* No config.json has the refiner's MLP width; the tensor tells. */
+static void find_refiner_width(hyv_model *m)
+{
+    const hyv_tensor *t =
+        hyv_checkpoint_find(m->file[HYV_TRANSFORMER],
+                            "context_embedder.token_refiner.refiner_blocks.0.ff.net.0.proj.weight");
+    const bool there = t && t->rank == 2 && t->shape[0] > 0 && t->shape[0] <= 16 * HYV_WIDTH_MAX;
+    m->config.dit.refiner_mlp_width = there ? t->shape[0] : 4 * m->config.dit.width;
+}
+
 static int open_files(hyv_model *m, const char *folder, hyv_log *log)
 {
     *m = (hyv_model){.log = log};
     int err = hyv_config_load(&m->config, folder, log);
     for (int c = 0; err >= 0 && c < HYV_COMPONENTS; c++)
         err = open_file(m, folder, (enum hyv_component)c);
+    if (err >= 0)
+        find_refiner_width(m);
     return err;
 }
 
