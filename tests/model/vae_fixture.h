@@ -29,6 +29,7 @@ typedef struct vae_fixture {
     float *owned[FIXTURE_TENSORS_MAX]; /* of a formula's */
     int count;
     int64_t parameters;
+    int calls; /* free for the test */
 } vae_fixture;
 
 /* The released model's numbers, and a quarter of its widths. */
