@@ -9,7 +9,7 @@
 #include "rows.h"
 #include "vmath.h"
 
-enum { LANES = 16 };
+enum { LANES = 16, ACT_BLOCK = 256 };
 
 /* 8, 4, 2, 1 */
 static inline float tree_sum(float s[LANES])
@@ -112,7 +112,7 @@ static void rope(float *restrict x, int64_t n, const float *restrict cosine,
     }
 }
 
-static void act(float *y, const float *x, const float *mul, int64_t n, hyv_activation f)
+static void activate(float *restrict y, const float *restrict x, int64_t n, hyv_activation f)
 {
     switch (f) {
     case HYV_SILU:
@@ -132,9 +132,18 @@ static void act(float *y, const float *x, const float *mul, int64_t n, hyv_activ
             y[i] = hyv_swishf(x[i], 1.702f);
         break;
     }
-    if (mul)
-        for (int64_t i = 0; i < n; i++)
-            y[i] *= mul[i];
+}
+
+/* Through a buffer, because y may be x, mul or both. */
+static void act(float *y, const float *x, const float *mul, int64_t n, hyv_activation f)
+{
+    float value[ACT_BLOCK];
+    for (int64_t first = 0; first < n; first += ACT_BLOCK) {
+        const int64_t left = n - first, count = left < ACT_BLOCK ? left : ACT_BLOCK;
+        activate(value, x + first, count, f);
+        for (int64_t i = 0; i < count; i++)
+            y[first + i] = mul ? value[i] * mul[first + i] : value[i];
+    }
 }
 
 static void add(float *y, const float *x, const float *gate, int64_t n)
