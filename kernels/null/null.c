@@ -10,9 +10,12 @@
 
 #include "../cpu/cpu.h"
 
+enum { ALIGNMENT = 64 };
+
+/* The CPU backend's working memory only grows: one block for all, one a thread. */
 typedef struct null_state {
     int threads;
-    size_t scratch;
+    size_t shared, thread; /* largest so far */
 } null_state;
 
 static int null_create(hyv_backend *be, const hyv_backend_config *config)
@@ -21,6 +24,8 @@ static int null_create(hyv_backend *be, const hyv_backend_config *config)
     if (!s)
         return -ENOMEM;
     s->threads = config->threads > 0 ? config->threads : hyv_pool_processors();
+    if (s->threads > HYV_THREADS_MAX_CPU)
+        s->threads = HYV_THREADS_MAX_CPU;
     be->impl = s;
     return 0;
 }
@@ -30,16 +35,22 @@ static void null_destroy(hyv_backend *be)
     free(be->impl);
 }
 
+/* Remembers only the size; what is asked for is not there. */
 static void *null_alloc(hyv_backend *be, size_t bytes)
 {
-    (void)be, (void)bytes;
-    return (void *)(uintptr_t)64;
+    (void)be;
+    size_t *record = aligned_alloc(ALIGNMENT, ALIGNMENT);
+    if (record)
+        *record = bytes;
+    return record;
 }
 
 static size_t null_free(hyv_backend *be, void *address)
 {
-    (void)be, (void)address;
-    return 0;
+    (void)be;
+    const size_t bytes = *(const size_t *)address;
+    free(address);
+    return bytes;
 }
 
 static void null_upload(hyv_backend *be, hyv_mat dst, const float *host)
@@ -57,36 +68,37 @@ static void null_fetch(hyv_backend *be, void *dst, const void *host, size_t byte
     (void)be, (void)dst, (void)host, (void)bytes;
 }
 
-static void count(hyv_backend *be, size_t bytes)
+/* What an operator takes without any thread, and with one. */
+static void count(hyv_backend *be, size_t shared, size_t with_one)
 {
     null_state *s = be->impl;
-    if (bytes > s->scratch)
-        s->scratch = bytes;
-}
-
-static int threads_of(hyv_backend *be)
-{
-    return ((const null_state *)be->impl)->threads;
+    if (shared > s->shared)
+        s->shared = shared;
+    if (with_one - shared > s->thread)
+        s->thread = with_one - shared;
 }
 
 static void null_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W)
 {
     (void)W;
-    count(be, hyv_cpu_linear_scratch(y.rows, y.cols, x.cols, threads_of(be)));
+    count(be, hyv_cpu_linear_scratch(y.rows, y.cols, x.cols, 0),
+          hyv_cpu_linear_scratch(y.rows, y.cols, x.cols, 1));
 }
 
 static void null_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
                         hyv_grid kernel, hyv_grid stride)
 {
     (void)x, (void)grid, (void)kernel, (void)stride;
-    count(be, hyv_cpu_conv3d_scratch(y.rows, y.cols, W->w.cols, threads_of(be)));
+    count(be, hyv_cpu_conv3d_scratch(y.rows, y.cols, W->w.cols, 0),
+          hyv_cpu_conv3d_scratch(y.rows, y.cols, W->w.cols, 1));
 }
 
 static void null_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat v, int heads,
                            int64_t causal)
 {
     (void)y, (void)v, (void)causal;
-    count(be, hyv_cpu_attention_scratch(k.rows, q.cols / heads, threads_of(be)));
+    count(be, hyv_cpu_attention_scratch(k.rows, q.cols / heads, 0),
+          hyv_cpu_attention_scratch(k.rows, q.cols / heads, 1));
 }
 
 static void null_layer_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_affine *affine,
@@ -105,7 +117,8 @@ static void null_group_norm(hyv_backend *be, hyv_mat y, hyv_mat x, int groups,
                             const hyv_affine *affine, float eps)
 {
     (void)y, (void)affine, (void)eps;
-    count(be, hyv_cpu_group_norm_scratch(x.rows, x.cols, groups, threads_of(be)));
+    count(be, hyv_cpu_group_norm_scratch(x.rows, x.cols, groups, 0),
+          hyv_cpu_group_norm_scratch(x.rows, x.cols, groups, 1));
 }
 
 static void null_modulate(hyv_backend *be, hyv_mat y, hyv_mat scale, hyv_mat shift)
@@ -146,7 +159,8 @@ static void null_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, h
 
 static size_t null_scratch(const hyv_backend *be)
 {
-    return ((const null_state *)be->impl)->scratch;
+    const null_state *s = be->impl;
+    return s->shared + (size_t)s->threads * s->thread;
 }
 
 static void null_describe(const hyv_backend *be, char *text, size_t size)
