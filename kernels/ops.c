@@ -202,7 +202,7 @@ static double volume(hyv_mat m)
 
 static bool weight_fits(const hyv_weight *W, int64_t out, int64_t in)
 {
-    return sound(W->w) && W->w.rows == out && W->w.cols == in &&
+    return sound(W->w) && W->w.type <= HYV_F8_E5M2 && W->w.rows == out && W->w.cols == in &&
            (W->scales == 0 || (W->scale && (W->scales == 1 || W->scales == out)));
 }
 
@@ -378,7 +378,11 @@ hyv_mat hyv_new(hyv_backend *be, int64_t rows, int64_t cols)
     const size_t room = be->ops->dry ? SIZE_MAX / 2 : be->arena_bytes;
     if (be->err)
         return (hyv_mat){NULL, rows, cols, cols, type};
-    if (bytes == 0 || padded < bytes || padded > room - be->arena_used) {
+    if (bytes == 0) {
+        refuse(be, "new", (hyv_mat){NULL, rows, cols, cols, type}, HYV_NO_MAT, HYV_NO_MAT);
+        return (hyv_mat){NULL, rows, cols, cols, type};
+    }
+    if (padded < bytes || padded > room - be->arena_used) {
         fail_memory(be, "an activation", bytes);
         return (hyv_mat){NULL, rows, cols, cols, type};
     }

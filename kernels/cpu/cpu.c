@@ -57,6 +57,9 @@ static int choose_isa(const char *name, hyv_isa *isa, const hyv_backend_config *
                 config->message(config->opaque, line);
             return -ENOTSUP;
         }
+    snprintf(line, sizeof(line), "isa: %.32s is none of auto, c, avx2, avx512", name);
+    if (config->message)
+        config->message(config->opaque, line);
     return -EINVAL;
 }
 
@@ -95,7 +98,9 @@ void *hyv_cpu_scratch(hyv_backend *be, hyv_scratch *s, size_t bytes)
     const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     s->data = aligned_alloc(ALIGNMENT, rounded);
     if (!s->data) {
-        hyv_fail(be, -ENOMEM, "out of memory for the working memory of an operator");
+        char line[128];
+        snprintf(line, sizeof(line), "out of memory: %zu bytes for an operator to work in", bytes);
+        hyv_fail(be, -ENOMEM, line);
         return NULL;
     }
     s->bytes = rounded;
