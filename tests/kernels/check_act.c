@@ -8,13 +8,13 @@
 typedef struct call {
     hyv_mat x, mul;
     hyv_activation f;
-    bool in_place;
+    bool in_place, over_mul;
 } call;
 
 static void run(hyv_backend *be, hyv_mat y, void *arg)
 {
     const call *c = arg;
-    hyv_act(be, y, c->in_place ? y : c->x, c->mul, c->f);
+    hyv_act(be, y, c->in_place ? y : c->x, c->over_mul ? y : c->mul, c->f);
 }
 
 static double exact(hyv_activation f, double x)
@@ -51,7 +51,7 @@ static void one(const rig *r, int64_t rows, int64_t cols, rig_values kind, hyv_a
     if (kind == RIG_NORMAL) /* through both tails, in steps */
         for (int64_t i = 0; i < rows * cols; i++)
             *rig_at(x.m, i / cols, i % cols) *= (float)(i % 61);
-    call c = {x.m, variant & 2 ? mul.m : HYV_NO_MAT, f, false};
+    call c = {x.m, variant & 2 ? mul.m : HYV_NO_MAT, f, false, false};
     double *want = rig_doubles(rows * cols), *error = rig_doubles(rows * cols);
     for (int64_t i = 0; i < rows * cols; i++) {
         const double v = (double)*rig_at(x.m, i / cols, i % cols), g = exact(f, v);
@@ -62,6 +62,9 @@ static void one(const rig *r, int64_t rows, int64_t cols, rig_values kind, hyv_a
     rig_compare(r, "act", &y, run, &c, want, error);
     c.in_place = true;
     rig_compare(r, "act in place", &x, run, &c, want, error);
+    c = (call){x.m, HYV_NO_MAT, f, false, true};
+    if (variant & 2)
+        rig_compare(r, "act over the factor", &mul, run, &c, want, error);
     free(want);
     free(error);
     rig_free(&x);
@@ -78,7 +81,7 @@ static void all_floats(const rig *r, hyv_activation f)
         const float v = hyv_bits_to_f32((uint32_t)(i / 2 * (0x7f800000 / n)) + (uint32_t)(i & 62));
         *rig_at(x.m, 0, i) = i & 1 ? -v : v;
     }
-    call c = {x.m, HYV_NO_MAT, f, false};
+    call c = {x.m, HYV_NO_MAT, f, false, false};
     rig_compare(r, "act on all magnitudes", &y, run, &c, NULL, NULL);
     rig_free(&x);
     rig_free(&y);
