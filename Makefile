@@ -114,7 +114,7 @@ SANITIZE_BUILD := $(BUILD)/sanitize
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 check-sanitizers:
 	@$(MAKE) --no-print-directory BUILD=$(SANITIZE_BUILD) SANITIZE="$(SANITIZERS)" OPT=-O1 hyv tests
-	-@$(RUN) $(TEST_SRC:%.c=$(SANITIZE_BUILD)/%)
+	-@QUICK=1 $(RUN) $(TEST_SRC:%.c=$(SANITIZE_BUILD)/%)
 
 # The other compiler, with warnings as errors.
 check-compilers:

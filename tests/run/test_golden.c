@@ -138,6 +138,8 @@ int main(void)
                 check_skip(settings[i].isa);
                 continue;
             }
+            if (getenv("QUICK") && i <= 2 && strcmp(c.name, "t2v_image") != 0)
+                continue;
             uint8_t *other = generate(&c, &settings[i], &size);
             CHECK_MSG(memcmp(first, other, size) == 0, "%s: isa %s, %s threads: other bytes",
                       c.name, settings[i].isa, settings[i].threads);
