@@ -68,6 +68,14 @@ int hyv_json_load(hyv_json *doc, const char *path, size_t max_size, hyv_log *log
         return hyv_log_error(log, err, "%s: cannot be read: %s", path, strerror(-err));
     if (size == 0)
         err = hyv_log_error(log, -EBADMSG, "%s: the file is empty", path);
+    else if (strncmp(text, "version https://git-lfs", 23) == 0)
+        err = hyv_log_error(log, -EBADMSG,
+                            "%s: this is a Git LFS pointer, not the file itself: fetch it with "
+                            "'git lfs pull'",
+                            path);
+    else if (*text == '<')
+        err = hyv_log_error(
+            log, -EBADMSG, "%s: this is an HTML or XML page, not JSON: fetch the file again", path);
     else
         err = hyv_json_parse(doc, text, size, FILE_DEPTH_MAX, path, log);
     hyv_free_host(text);

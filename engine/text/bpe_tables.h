@@ -1,4 +1,4 @@
-/* What bpe_file.c reads and bpe.c encodes with; private to the two.
+/* What bpe_file.c and bpe_rules.c read and bpe.c encodes with; private to the three.
  *
  * A tokenizer is three things: rules that rewrite the text, rules that cut it into pieces, and the
  * byte-pair tables that turn a piece into ids. Texts of tokens are kept as files have them, in the
@@ -12,6 +12,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "../base/json.h"
 #include "../base/util.h"
 #include "bpe.h"
 
@@ -20,6 +21,7 @@ enum {
     HYV_BPE_MERGES_MAX = 1 << 22,
     HYV_BPE_TOKEN_BYTES_MAX = 4096,
     HYV_BPE_RULES_MAX = 8,
+    HYV_BPE_CONTENT_BYTES_MAX = 64,
     HYV_BPE_TEXT_BYTES_MAX = 1 << 20
 };
 
@@ -96,5 +98,27 @@ int32_t hyv_bpe_find(const hyv_bpe *bpe, const char *text, size_t length);
 /* False: no memory. Room must have been reserved. The last entry of a pair wins. */
 bool hyv_bpe_add_token(hyv_bpe *bpe, const char *text, size_t length, int32_t id);
 void hyv_bpe_add_merge(hyv_bpe *bpe, int32_t left, int32_t right, int32_t rank, int32_t result);
+
+/* While a folder is read: the file at hand and how far it is. */
+typedef struct hyv_bpe_reader {
+    hyv_bpe *bpe;
+    hyv_json *doc;
+    hyv_log *log;
+    bool within;     /* a sequence of rules */
+    bool byte_level; /* the last pre-tokenizer has been seen */
+} hyv_bpe_reader;
+
+/* Errors, in words. */
+int hyv_bpe_unknown(const hyv_bpe_reader *r, const char *part, const char *kind);
+int hyv_bpe_no_memory(const hyv_bpe_reader *r);
+
+/* Calls `read` for the rule, or for each part of a sequence of rules (its member `parts`), with the
+ * rule's type. */
+typedef int hyv_bpe_rule_reader(hyv_bpe_reader *r, const json_t *rule, const char *kind);
+int hyv_bpe_each_rule(hyv_bpe_reader *r, const json_t *rule, const char *parts,
+                      hyv_bpe_rule_reader *read);
+
+/* The document's normalizer and pre_tokenizer. */
+int hyv_bpe_read_rules(hyv_bpe_reader *r);
 
 #endif

@@ -158,6 +158,26 @@ static void test_wrong(hyv_json *doc)
     CHECK(i == 7 && x == 7 && b && strcmp(s, "default") == 0 && n == 2 && list[0] == 7);
 }
 
+/* What failed downloads leave behind. */
+static void test_downloads(void)
+{
+    static const char *const texts[][2] = {
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"},
+        {"<!doctype html><html></html>", "HTML"}};
+    for (size_t i = 0; i < 2; i++) {
+        char path[] = "/tmp/hyv-test-XXXXXX";
+        const int fd = mkstemp(path);
+        const size_t size = strlen(texts[i][0]);
+        hyv_log log = {0};
+        hyv_json doc;
+        CHECK(fd >= 0 && write(fd, texts[i][0], size) == (ssize_t)size);
+        CHECK(hyv_json_load(&doc, path, 1000, &log) == -EBADMSG && doc.root == NULL);
+        CHECK_MSG(strstr(log.error, texts[i][1]) != NULL, "%s", log.error);
+        close(fd);
+        unlink(path);
+    }
+}
+
 static void test_load(void)
 {
     char path[] = "/tmp/hyv-test-XXXXXX";
@@ -195,5 +215,6 @@ int main(void)
     }
     hyv_json_close(&doc);
     test_load();
+    test_downloads();
     return check_done();
 }
