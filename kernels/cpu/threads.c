@@ -21,6 +21,7 @@ struct hyv_pool {
     uint64_t generation; /* of the call; a worker joins each once */
     int running;         /* workers that have not finished this call */
     bool quit;
+    hyv_backend *be;
     hyv_task *task;
     void *arg;
     int64_t tasks;
@@ -28,9 +29,11 @@ struct hyv_pool {
     _Atomic int number; /* of the next worker to start: 1, 2, ... */
 };
 
+/* Only the caller (thread 0) asks the outside whether to go on; the others watch the flag. */
 static void work(hyv_pool *p, int thread)
 {
-    for (;;) {
+    while (thread ? !atomic_load_explicit(&p->be->stop, memory_order_relaxed)
+                  : !hyv_stopped(p->be)) {
         const int64_t index = atomic_fetch_add(&p->next, 1);
         if (index >= p->tasks)
             return;
@@ -122,43 +125,31 @@ void hyv_pool_close(hyv_pool **out)
     *out = NULL;
 }
 
-/* The caller's share; between tasks it asks whether to go on. */
-static void lead(hyv_backend *be, hyv_pool *p)
-{
-    for (;;) {
-        const int64_t index = atomic_fetch_add(&p->next, 1);
-        if (index >= p->tasks)
-            return;
-        p->task(p->arg, index, 0);
-        if (hyv_stopped(be)) {
-            atomic_store(&p->next, p->tasks);
-            hyv_fail(be, -ECANCELED, NULL);
-            return;
-        }
-    }
-}
-
 void hyv_pool_run(hyv_backend *be, int64_t tasks, hyv_task *task, void *arg)
 {
     hyv_pool *p = hyv_cpu_of(be)->pool;
     if (tasks <= 0)
         return;
+    p->be = be;
     p->task = task;
     p->arg = arg;
     p->tasks = tasks;
     atomic_store(&p->next, 0);
-    if (p->workers == 0 || tasks == 1) {
-        lead(be, p);
-        return;
+    const bool alone = p->workers == 0 || tasks == 1;
+    if (!alone) {
+        pthread_mutex_lock(&p->lock);
+        p->generation++;
+        p->running = p->workers;
+        pthread_cond_broadcast(&p->begin);
+        pthread_mutex_unlock(&p->lock);
     }
-    pthread_mutex_lock(&p->lock);
-    p->generation++;
-    p->running = p->workers;
-    pthread_cond_broadcast(&p->begin);
-    pthread_mutex_unlock(&p->lock);
-    lead(be, p);
-    pthread_mutex_lock(&p->lock);
-    while (p->running > 0)
-        pthread_cond_wait(&p->done, &p->lock);
-    pthread_mutex_unlock(&p->lock);
+    work(p, 0);
+    if (!alone) {
+        pthread_mutex_lock(&p->lock);
+        while (p->running > 0)
+            pthread_cond_wait(&p->done, &p->lock);
+        pthread_mutex_unlock(&p->lock);
+    }
+    if (atomic_load(&be->stop))
+        hyv_fail(be, -ECANCELED, NULL);
 }
