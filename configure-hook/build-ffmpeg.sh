@@ -3,7 +3,7 @@
 #
 #   build-ffmpeg.sh                 the newest release
 #   build-ffmpeg.sh 5.1 7.1         these; programs go to build/ffmpeg-5.1, ...; build/ffmpeg is a link to the newest
-#   FFMPEG_SRC=dir build-ffmpeg.sh  a tree of your own; a copy of it is patched, the tree itself is not touched
+#   build-ffmpeg.sh --source dir    a tree of your own; a copy of it is patched, the tree itself is not touched
 #   build-ffmpeg.sh --variant asan|shared|nolib 9.0      small builds for the tests
 #
 # Trees and objects are kept in a cache outside the checkout, so that a second run only compiles what changed. Programs
@@ -13,6 +13,7 @@ LC_ALL=C
 export LC_ALL
 
 newest=9.0
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL     # of a make that calls this
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(mkdir -p "${BUILD:-$here/../build}" && cd "${BUILD:-$here/../build}" && pwd)
 cache=${HUNYUANVIDEO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hunyuanvideo}
@@ -144,8 +145,8 @@ build_one() {
     release=$1
     label=$release${variant:+-$variant}
     if [ "$release" = own ]; then
-        src=$(cd "$FFMPEG_SRC" && pwd) || exit 1
-        [ -f "$src/libavfilter/allfilters.c" ] || die "FFMPEG_SRC=$FFMPEG_SRC is not an FFmpeg source tree"
+        src=$(cd "$own" && pwd) || exit 1
+        [ -f "$src/libavfilter/allfilters.c" ] || die "$own is not an FFmpeg source tree"
         dir=$cache/ffmpeg/own-$(echo "$src" | cksum | cut -d' ' -f1)
     else
         src=$("$here/get-ffmpeg.sh" "$release")
@@ -179,17 +180,22 @@ build_one() {
     say "FFmpeg $label: $build/ffmpeg-$label"
 }
 
+usage() { say 'usage: build-ffmpeg.sh [--variant asan|shared|nolib] [RELEASE...] | --source DIR'; exit 2; }
+
 variant=
-if [ "${1:-}" = --variant ]; then
-    case ${2:-} in
-    asan | shared | nolib) variant=$2 ;;
-    *) say 'variants: asan, shared, nolib'; exit 2 ;;
-    esac
-    shift 2
-fi
+own=${FFMPEG_SRC:-}
 case ${1:-} in
--*) say 'usage: build-ffmpeg.sh [--variant asan|shared|nolib] [RELEASE...]'; exit 2 ;;
+--variant)
+    case ${2:-} in asan | shared | nolib) variant=$2 ;; *) usage ;; esac
+    shift 2
+    ;;
+--source)
+    [ $# -eq 2 ] || usage
+    own=$2
+    shift 2
+    ;;
 esac
+case ${1:-} in -*) usage ;; esac
 for file in lib/libhunyuanvideo.so lib/pkgconfig/libhunyuanvideo.pc; do
     [ -e "$build/$file" ] || die "$build/$file is missing; type make first"
 done
@@ -197,8 +203,7 @@ for tool in cc make pkg-config; do
     command -v $tool > /dev/null || die "$tool is missing (Debian packages: gcc, make, pkg-config)"
 done
 
-if [ -n "${FFMPEG_SRC:-}" ]; then
-    [ $# -eq 0 ] || say "FFMPEG_SRC is set: building that tree, not $*"
+if [ -n "$own" ] && [ -z "$variant" ]; then
     build_one own
     link=own
 else

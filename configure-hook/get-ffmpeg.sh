@@ -1,6 +1,7 @@
 #!/bin/sh
 # Gets the sources of one FFmpeg release as a Debian source package and prints the folder they are in.
 #
+#   get-ffmpeg.sh --archives the Debian archives that the machine uses
 #   get-ffmpeg.sh 7.1        any 7.1.x that the archive has; cached, so that a second call takes no time
 #
 # apt does the download, with a configuration of its own: a list of deb-src entries made from the places the machine's
@@ -30,6 +31,12 @@ suites() {
     *) echo 'sid' ;;
     esac
     echo 'forky sid experimental'
+}
+
+# Where the machine's apt configuration is: $etc, with a slash at its end.
+read_etc() {
+    etc=
+    eval "$(apt-config shell etc Dir::Etc/d)"
 }
 
 # Prints "main URI" or "security URI" for each Debian archive the machine uses: both styles of sources, both kinds.
@@ -139,10 +146,15 @@ check_dsc() {
 }
 
 if [ $# -ne 1 ]; then
-    echo 'usage: get-ffmpeg.sh RELEASE        (5.1, 7.1, 8.1, 9.0, ...)' >&2
+    echo 'usage: get-ffmpeg.sh RELEASE | --archives        (5.1, 7.1, 8.1, 9.0, ...)' >&2
     exit 2
 fi
 release=$1
+if [ "$release" = --archives ]; then
+    read_etc
+    archives
+    exit 0
+fi
 case $release in
 *[!0-9.]* | .* | *. | '') die "'$release' is not a release number such as 7.1" ;;
 esac
@@ -164,8 +176,7 @@ for tool in apt-get apt-cache apt-config dpkg xz; do
 done
 [ -r "$keyring" ] || die "$keyring is missing (Debian package: debian-archive-keyring); install it, $hint"
 
-etc=$(apt-config shell etc Dir::Etc/d)
-eval "$etc"
+read_etc
 mkdir -p "$cache/src"
 work=$(mktemp -d "$cache/src/get.XXXXXX")
 trap 'rm -rf "$work"' EXIT
