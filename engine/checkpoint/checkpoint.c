@@ -1,22 +1,16 @@
-/* Opens a component's weights and looks tensors up by name: see checkpoint.h.
+/* Opens the files of a checkpoint and looks tensors up by name: see checkpoint.h.
  *
- * Which file of a folder holds them follows diffusers and transformers: one safetensors file, or
- * shards with an index (`weight_map`: tensor -> file). Containers are told by their first bytes,
- * never by their names. Executes nothing, follows no path out of the folder, allocates from no
- * declared size. Does not know what a tensor is for.
+ * Containers are told by their first bytes, never by their names; those that are known but not read
+ * are refused by name. Executes nothing, allocates from no declared size. Does not know what a
+ * tensor is for.
  */
 #include "checkpoint.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "../base/json.h"
-
-enum { INDEX_BYTES_MAX = 16 << 20 };
+#include "folder.h"
 
 struct shard {
     char *path;
@@ -26,7 +20,7 @@ struct shard {
 struct entry {
     hyv_tensor tensor;
     char *name; /* as in the file; tensor.name points into it */
-    int shard;
+    int shard;  /* its file */
 };
 
 struct hyv_checkpoint {
@@ -130,6 +124,26 @@ void hyv_checkpoint_drop(hyv_checkpoint *c)
 
 /* Adding tensors. */
 
+int hyv_checkpoint_file_of(const hyv_tensor *tensor)
+{
+    return ((const struct entry *)(const void *)tensor)->shard;
+}
+
+int hyv_checkpoint_file(const hyv_checkpoint *c, const char *name)
+{
+    for (int i = 0; i < c->shard_count; i++) {
+        const char *slash = strrchr(c->shards[i].path, '/');
+        if (strcmp(slash ? slash + 1 : c->shards[i].path, name) == 0)
+            return i;
+    }
+    return -1;
+}
+
+int hyv_checkpoint_no_memory(hyv_log *log)
+{
+    return hyv_log_error(log, -ENOMEM, "not enough memory to open a checkpoint");
+}
+
 static bool grow_entries(hyv_checkpoint *c)
 {
     if (c->count < c->capacity)
@@ -188,9 +202,8 @@ int hyv_checkpoint_add(hyv_checkpoint *c, const hyv_tensor *tensor, const char *
         return hyv_log_error(log, -EBADMSG, "%s: more than %d tensors", path, HYV_TENSORS_MAX);
     const hyv_tensor *twin = hyv_checkpoint_find(c, tensor->name);
     if (twin) {
-        const struct entry *e = (const struct entry *)(const void *)twin;
         return hyv_log_error(log, -EBADMSG, "tensor '%s' stands twice: in %s and in %s",
-                             tensor->name, c->shards[e->shard].path, path);
+                             tensor->name, c->shards[hyv_checkpoint_file_of(twin)].path, path);
     }
     char *name = hyv_strdup(tensor->name);
     if (!name || !grow_entries(c)) {
@@ -218,6 +231,9 @@ struct container {
 
 #define MAGIC(s) s, sizeof(s) - 1
 
+static const char pickle[] =
+    "a bare Python pickle, which is never read here: convert it to safetensors";
+
 static const struct container foreign[] = {
     {0, MAGIC("version https://git-lfs"), -EBADMSG,
      "a Git LFS pointer, not the weights themselves: fetch them with 'git lfs pull'"},
@@ -229,8 +245,10 @@ static const struct container foreign[] = {
     {0, MAGIC("\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"), -ENOTSUP,
      "a legacy (before 1.6) PyTorch file: save it again with a current PyTorch, or convert it to "
      "safetensors"},
-    {0, MAGIC("\x80"), -ENOTSUP,
-     "a bare Python pickle, which is never read here: convert it to safetensors"},
+    {0, MAGIC("\x80\2"), -ENOTSUP, pickle},
+    {0, MAGIC("\x80\3"), -ENOTSUP, pickle},
+    {0, MAGIC("\x80\4"), -ENOTSUP, pickle},
+    {0, MAGIC("\x80\5"), -ENOTSUP, pickle},
     {257, MAGIC("ustar"), -ENOTSUP,
      "a tar archive (legacy PyTorch or a packed folder): unpack it, or convert it to safetensors"},
     {0, MAGIC("\x89HDF\r\n"), -ENOTSUP, "an HDF5 file: convert it to safetensors"},
@@ -253,14 +271,13 @@ static int refuse_foreign(const hyv_map *map, const char *path, hyv_log *log)
                          path, map->size < 9 ? "the end of the file" : "something else");
 }
 
-/* Maps a file, finds the reader that knows it, lets it add its tensors. Takes `path` over. */
-static int open_shard(hyv_checkpoint *c, char *path, hyv_log *log)
+int hyv_checkpoint_add_file(hyv_checkpoint *c, char *path, hyv_log *log)
 {
     struct shard *shards =
         path ? hyv_realloc(c->shards, (size_t)c->shard_count + 1, sizeof(*shards)) : NULL;
     if (!shards) {
         hyv_free_host(path);
-        return hyv_log_error(log, -ENOMEM, "not enough memory to open a checkpoint");
+        return hyv_checkpoint_no_memory(log);
     }
     c->shards = shards;
     struct shard *s = &c->shards[c->shard_count++];
@@ -278,191 +295,6 @@ static int open_shard(hyv_checkpoint *c, char *path, hyv_log *log)
     return refuse_foreign(&s->map, path, log);
 }
 
-/* Sharded sets. */
-
-/* A shard must be a plain file name, and, links resolved, lie in the index's folder. The hub's
- * download cache is the one exception: there `X/snapshots/REVISION/...` links into `X/blobs/`. */
-static int check_shard(const char *folder, const char *path, const char *name, const char *index,
-                       hyv_log *log)
-{
-    if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strpbrk(name, "/\\"))
-        return hyv_log_error(log, -EBADMSG, "%s: '%s' is not a plain file name", index, name);
-    char root[PATH_MAX], real[PATH_MAX];
-    if (!realpath(folder, root) || !realpath(path, real)) {
-        const int err = -errno;
-        return hyv_log_error(log, err, "%s: shard '%s' cannot be opened: %s", index, name,
-                             strerror(-err));
-    }
-    const size_t n = strlen(root);
-    if (strncmp(real, root, n) == 0 && (real[n] == '/' || n == 1))
-        return 0;
-    const char *cache = strstr(root, "/snapshots/");
-    const size_t m = cache ? (size_t)(cache - root) : 0;
-    if (cache && strncmp(real, root, m) == 0 && strncmp(real + m, "/blobs/", 7) == 0)
-        return 0;
-    return hyv_log_error(log, -EBADMSG, "%s: shard '%s' is a link that leads out of the folder",
-                         index, name);
-}
-
-static int shard_by_name(const hyv_checkpoint *c, const char *name)
-{
-    for (int i = 0; i < c->shard_count; i++)
-        if (strcmp(strrchr(c->shards[i].path, '/') + 1, name) == 0)
-            return i;
-    return -1;
-}
-
-static int open_shards(hyv_checkpoint *c, const char *folder, const char *index, json_t *map,
-                       hyv_log *log)
-{
-    const char *tensor;
-    json_t *value;
-    json_object_foreach(map, tensor, value)
-    {
-        const char *name = json_string_value(value);
-        if (!name)
-            return hyv_log_error(log, -EBADMSG, "%s: the file of tensor '%s' is not a string",
-                                 index, tensor);
-        if (shard_by_name(c, name) >= 0)
-            continue;
-        if (c->shard_count >= HYV_SHARDS_MAX)
-            return hyv_log_error(log, -EBADMSG, "%s: more than %d files", index, HYV_SHARDS_MAX);
-        char *path = hyv_path_join(folder, name);
-        int err = path ? check_shard(folder, path, name, index, log)
-                       : hyv_log_error(log, -ENOMEM, "not enough memory to open a checkpoint");
-        if (err)
-            hyv_free_host(path);
-        else
-            err = open_shard(c, path, log);
-        if (err)
-            return err;
-    }
-    json_object_foreach(map, tensor, value)
-    {
-        const char *name = json_string_value(value);
-        const struct entry *e = (const void *)hyv_checkpoint_find(c, tensor);
-        if (!e || e->shard != shard_by_name(c, name))
-            return hyv_log_error(log, -EBADMSG,
-                                 "%s: tensor '%s' is not in '%s', where it should be", index,
-                                 tensor, name);
-    }
-    return 0;
-}
-
-static int open_index(hyv_checkpoint *c, const char *folder, const char *index, hyv_log *log)
-{
-    hyv_json doc;
-    int err = hyv_json_load(&doc, index, INDEX_BYTES_MAX, log);
-    if (err)
-        return err;
-    json_t *map = json_object_get(doc.root, "weight_map");
-    if (!json_is_object(map) || json_object_size(map) == 0)
-        err = hyv_log_error(log, -EBADMSG, "%s: has no 'weight_map'", index);
-    else if (json_object_size(map) > HYV_TENSORS_MAX)
-        err = hyv_log_error(log, -EBADMSG, "%s: more than %d tensors", index, HYV_TENSORS_MAX);
-    else
-        err = open_shards(c, folder, index, map, log);
-    hyv_json_close(&doc);
-    return err;
-}
-
-/* Folders. */
-
-static bool ends_with(const char *s, const char *tail)
-{
-    const size_t n = strlen(s), m = strlen(tail);
-    return n >= m && strcmp(s + n - m, tail) == 0;
-}
-
-/* How many files of the folder have names that end so, and the path of the first. Negative errno if
- * the folder cannot be read. */
-static int list_files(const char *folder, const char *tail, char **first)
-{
-    int count = 0;
-    *first = NULL;
-    DIR *dir = opendir(folder);
-    if (!dir)
-        return -errno;
-    for (const struct dirent *d = readdir(dir); d && count >= 0; d = readdir(dir)) {
-        if (d->d_name[0] == '.' || !ends_with(d->d_name, tail) || count++ > 0)
-            continue;
-        *first = hyv_path_join(folder, d->d_name);
-        if (!*first)
-            count = -ENOMEM;
-    }
-    closedir(dir);
-    return count;
-}
-
-static int refuse_folder(const char *folder, hyv_log *log)
-{
-    static const char *const others[] = {".gguf", ".pt", ".pth", ".bin", ".ckpt"};
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        char *path;
-        if (list_files(folder, others[i], &path) <= 0)
-            continue;
-        const int err = hyv_log_error(
-            log, -ENOTSUP, "%s: only safetensors files are read by this build; there is '%s'",
-            folder, strrchr(path, '/') + 1);
-        hyv_free_host(path);
-        return err;
-    }
-    return hyv_log_error(log, -ENOENT,
-                         "%s: holds no weights (diffusion_pytorch_model.safetensors, "
-                         "model.safetensors, or shards with their .safetensors.index.json)",
-                         folder);
-}
-
-/* The folder's only file with this ending, an index or the weights: 1 if there is none. */
-static int open_only(hyv_checkpoint *c, const char *folder, const char *tail, bool index,
-                     hyv_log *log)
-{
-    char *path;
-    const int count = list_files(folder, tail, &path);
-    int err = 1;
-    if (count < 0)
-        err = hyv_log_error(log, count, "%s: cannot be listed: %s", folder, strerror(-count));
-    else if (count > 1)
-        err =
-            hyv_log_error(log, -EINVAL, "%s: holds %d files that end in '%s': name the one to use",
-                          folder, count, tail);
-    else if (count == 1 && !index)
-        return open_shard(c, path, log);
-    else if (count == 1)
-        err = open_index(c, folder, path, log);
-    hyv_free_host(path);
-    return err;
-}
-
-/* A whole file before an index (as transformers does), usual names before unusual ones. */
-static int open_folder(hyv_checkpoint *c, const char *folder, hyv_log *log)
-{
-    static const char *const names[] = {"diffusion_pytorch_model.safetensors", "model.safetensors"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        char *path = hyv_path_join(folder, names[i]);
-        if (!path)
-            return hyv_log_error(log, -ENOMEM, "not enough memory to open a checkpoint");
-        if (hyv_path_is_file(path))
-            return open_shard(c, path, log);
-        hyv_free_host(path);
-    }
-    int err = open_only(c, folder, ".safetensors.index.json", true, log);
-    if (err > 0)
-        err = open_only(c, folder, ".safetensors", false, log);
-    return err > 0 ? refuse_folder(folder, log) : err;
-}
-
-static int open_index_file(hyv_checkpoint *c, const char *path, hyv_log *log)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? hyv_strndup(path, (size_t)(slash - path) + 1) : hyv_strdup(".");
-    if (!folder)
-        return hyv_log_error(log, -ENOMEM, "not enough memory to open a checkpoint");
-    const int err = open_index(c, folder, path, log);
-    hyv_free_host(folder);
-    return err;
-}
-
 int hyv_checkpoint_open(hyv_checkpoint **out, const char *path, hyv_log *log)
 {
     *out = NULL;
@@ -470,13 +302,9 @@ int hyv_checkpoint_open(hyv_checkpoint **out, const char *path, hyv_log *log)
     char *copy = hyv_strdup(path);
     int err;
     if (!c || !copy || !rebuild_table(c, 2))
-        err = hyv_log_error(log, -ENOMEM, "not enough memory to open a checkpoint");
-    else if (hyv_path_is_folder(path))
-        err = open_folder(c, path, log);
-    else if (ends_with(path, ".index.json"))
-        err = open_index_file(c, path, log);
+        err = hyv_checkpoint_no_memory(log);
     else
-        err = open_shard(c, hyv_strdup(path), log);
+        err = hyv_folder_open(c, path, log);
     if (c)
         c->path = copy;
     else
