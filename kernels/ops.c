@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -148,17 +147,18 @@ static double begin(hyv_backend *be, double flops)
     return be->config.trace ? now_ms() : 0.0;
 }
 
-/* One line: operator, shapes, milliseconds, and what the result looks like. */
-static void end(hyv_backend *be, double began, const char *op, hyv_mat y, hyv_mat x)
+/* What the result looks like, as text; nothing where there are no f32 values to read. */
+static void look(hyv_backend *be, hyv_mat y, char *text, size_t size)
 {
-    char line[LINE_BYTES];
-    if (!be->config.trace)
-        return;
-    const double ms = now_ms() - began;
     double low = INFINITY, high = -INFINITY, sum = 0.0;
     int64_t bad = 0;
-    float *row = be->ops->dry ? NULL : malloc((size_t)y.cols * sizeof(float));
-    for (int64_t i = 0; row && i < y.rows; i++) {
+    text[0] = 0;
+    if (be->ops->dry || y.type != be->ops->activation)
+        return;
+    float *row = malloc((size_t)y.cols * sizeof(float));
+    if (!row)
+        return;
+    for (int64_t i = 0; i < y.rows; i++) {
         be->ops->download(be, row, hyv_rows(y, i, 1));
         for (int64_t k = 0; k < y.cols; k++) {
             const double v = (double)row[k];
@@ -169,10 +169,22 @@ static void end(hyv_backend *be, double began, const char *op, hyv_mat y, hyv_ma
         }
     }
     free(row);
-    snprintf(line, sizeof(line),
-             "%-10s y [%lld,%lld] x [%lld,%lld] %.3f ms min %g max %g mean %g nan %lld", op,
-             (long long)y.rows, (long long)y.cols, (long long)x.rows, (long long)x.cols, ms, low,
-             high, sum / (double)(y.rows > 0 ? y.rows * y.cols : 1), (long long)bad);
+    const int64_t good = y.rows * y.cols - bad;
+    snprintf(text, size, " min %g max %g mean %g nan %lld", low, high,
+             good ? sum / (double)good : NAN, (long long)bad);
+}
+
+/* One line: operator, shapes, milliseconds, and what the result looks like. */
+static void end(hyv_backend *be, double began, const char *op, hyv_mat y, hyv_mat x)
+{
+    char line[LINE_BYTES], values[LINE_BYTES / 2];
+    if (!be->config.trace)
+        return;
+    const double ms = now_ms() - began;
+    look(be, y, values, sizeof(values));
+    snprintf(line, sizeof(line), "%-10s y [%lld,%lld] x [%lld,%lld] %.3f ms%s", op,
+             (long long)y.rows, (long long)y.cols, (long long)x.rows, (long long)x.cols, ms,
+             values);
     be->config.trace(be->config.opaque, line);
 }
 
