@@ -1,0 +1,150 @@
+/* The null backend: the published 13B's shapes in no time, and the CPU backend's working memory.
+ *
+ * The blocks are those of architecture and paper in numbers only: width 3072, 24 heads of 128, MLP
+ * of 12288, 20 double and 40 single blocks, 118800 image tokens (1280x720, 129 frames) and 256 of
+ * text.
+ */
+#include <time.h>
+
+#include "rig.h"
+
+enum { WIDTH = 3072, MLP = 4 * WIDTH, HEADS = 24, IMAGE = 118800, TEXT = 256, CHUNK = 8192 };
+
+static hyv_weight weight(int64_t out, int64_t in)
+{
+    static float somewhere[16];
+    return (hyv_weight){.w = {somewhere, out, in, in, HYV_BF16}};
+}
+
+static void project(hyv_backend *be, hyv_mat y, hyv_mat x)
+{
+    const hyv_weight w = weight(y.cols, x.cols);
+    for (int64_t first = 0; first < y.rows; first += CHUNK) {
+        const int64_t n = y.rows - first < CHUNK ? y.rows - first : CHUNK;
+        hyv_linear(be, hyv_rows(y, first, n), hyv_rows(x, first, n), &w);
+    }
+}
+
+/* One block, double or single: both have the same products and one attention over all rows. */
+static void block(hyv_backend *be, hyv_mat x)
+{
+    const size_t mark = hyv_mark(be);
+    const hyv_mat qkv = hyv_new(be, x.rows, 3 * WIDTH), attn = hyv_new(be, x.rows, WIDTH);
+    const hyv_mat mlp = hyv_new(be, CHUNK, MLP);
+    const hyv_mat q = hyv_cols(qkv, 0, WIDTH), k = hyv_cols(qkv, WIDTH, WIDTH);
+    hyv_layer_norm(be, attn, x, NULL, 1e-6f);
+    project(be, qkv, attn);
+    hyv_rms_norm(be, q, q, NULL, 128, 1e-6f);
+    hyv_rms_norm(be, k, k, NULL, 128, 1e-6f);
+    hyv_attention(be, attn, q, k, hyv_cols(qkv, 2 * WIDTH, WIDTH), HEADS, 0);
+    project(be, x, attn);
+    const hyv_weight up = weight(MLP, WIDTH), down = weight(WIDTH, MLP);
+    for (int64_t first = 0; first < x.rows; first += CHUNK) {
+        const int64_t n = x.rows - first < CHUNK ? x.rows - first : CHUNK;
+        const hyv_mat hidden = hyv_rows(mlp, 0, n);
+        hyv_linear(be, hidden, hyv_rows(attn, first, n), &up);
+        hyv_act(be, hidden, hidden, HYV_NO_MAT, HYV_GELU_TANH);
+        hyv_linear(be, hyv_rows(x, first, n), hidden, &down);
+    }
+    hyv_release(be, mark);
+}
+
+static void test_13b(void)
+{
+    const double n = IMAGE + TEXT, width = WIDTH;
+    const hyv_backend_config config = {.threads = 2};
+    hyv_backend *be = NULL;
+    const clock_t began = clock();
+    CHECK(hyv_backend_open(&be, "null", &config) == 0);
+    const hyv_mat x = hyv_new(be, IMAGE + TEXT, WIDTH);
+    for (int i = 0; i < 60; i++)
+        block(be, x);
+    const double seconds = (double)(clock() - began) / CLOCKS_PER_SEC;
+    CHECK(hyv_backend_error(be) == 0);
+    CHECK_MSG(seconds < 0.5, "%.3f s", seconds);
+    const double attention = 60.0 * 4.0 * n * n * width;
+    const double products = 60.0 * 2.0 * n * width * width * 12.0;
+    CHECK(fabs(be->stats.attention_flops / attention - 1.0) < 1e-12);
+    CHECK_MSG(be->stats.flops > attention + products &&
+                  be->stats.flops < (attention + products) * 1.01,
+              "%g flops", be->stats.flops);
+    const size_t rows = IMAGE + TEXT;
+    CHECK(be->stats.arena_bytes_max == rows * WIDTH * 4 * 5 + (size_t)CHUNK * MLP * sizeof(float));
+    CHECK(hyv_mark(be) == rows * WIDTH * 4);
+    CHECK(be->ops->scratch(be) > rows * 128 * 2 * sizeof(float)); /* a head's keys and values */
+    CHECK(be->ops->scratch(be) < (size_t)1 << 30);
+    hyv_backend_close(&be);
+}
+
+/* ---- working memory ---- */
+
+typedef void step(hyv_backend *be, hyv_mat block);
+
+static void a_linear(hyv_backend *be, hyv_mat m)
+{
+    const hyv_weight w = {.w = hyv_cols(hyv_rows(m, 300, 70), 0, 50)};
+    hyv_linear(be, hyv_cols(hyv_rows(m, 0, 90), 0, 70), hyv_cols(hyv_rows(m, 100, 90), 0, 50), &w);
+}
+
+static void a_vector(hyv_backend *be, hyv_mat m)
+{
+    const hyv_weight w = {.w = hyv_cols(hyv_rows(m, 300, 70), 0, 50)};
+    hyv_linear(be, hyv_cols(hyv_rows(m, 0, 1), 0, 70), hyv_cols(hyv_rows(m, 100, 1), 0, 50), &w);
+}
+
+static void a_conv3d(hyv_backend *be, hyv_mat m)
+{
+    const hyv_weight w = {.w = hyv_cols(hyv_rows(m, 300, 40), 0, 81)};
+    const hyv_grid three = {3, 3, 3}, one = {1, 1, 1};
+    hyv_conv3d(be, hyv_cols(hyv_rows(m, 0, 90), 0, 40), hyv_cols(hyv_rows(m, 100, 90), 0, 3), &w,
+               (hyv_grid){2, 9, 5}, three, one);
+}
+
+static void an_attention(hyv_backend *be, hyv_mat m)
+{
+    const hyv_mat k = hyv_rows(m, 100, 200), v = hyv_rows(m, 300, 200);
+    hyv_attention(be, hyv_cols(hyv_rows(m, 0, 40), 0, 60), hyv_cols(hyv_rows(m, 50, 40), 0, 60),
+                  hyv_cols(k, 0, 20), hyv_cols(v, 0, 20), 3, 0);
+}
+
+static void a_group_norm(hyv_backend *be, hyv_mat m)
+{
+    hyv_group_norm(be, m, m, 4, NULL, 1e-6f);
+}
+
+/* The same calls on both backends: null must foresee what the other then holds, to a rounding of
+ * each block to 64 bytes. */
+static void test_scratch(int threads)
+{
+    static step *const steps[] = {a_group_norm, a_vector, an_attention,
+                                  a_linear,     a_conv3d, a_group_norm};
+    const hyv_backend_config config = {.threads = threads, .isa = "auto"};
+    hyv_backend *cpu = NULL, *null = NULL;
+    CHECK(hyv_backend_open(&cpu, "cpu", &config) == 0);
+    CHECK(hyv_backend_open(&null, "null", &config) == 0);
+    CHECK(hyv_arena_resize(cpu, 500 * 96 * sizeof(float)) == 0);
+    const hyv_mat real = hyv_new(cpu, 500, 96), fake = hyv_new(null, 500, 96);
+    memset(real.data, 0, 500 * 96 * sizeof(float));
+    CHECK(cpu->ops->scratch(cpu) == 0 && null->ops->scratch(null) == 0);
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        steps[i](cpu, real);
+        steps[i](null, fake);
+        const size_t held = cpu->ops->scratch(cpu), planned = null->ops->scratch(null);
+        CHECK_MSG(held >= planned && held <= planned + 64 * (size_t)(threads + 1),
+                  "%d threads, step %d: holds %zu, planned %zu", threads, (int)i, held, planned);
+    }
+    CHECK(cpu->stats.flops == null->stats.flops && cpu->stats.calls == null->stats.calls);
+    CHECK(cpu->stats.arena_bytes_max == null->stats.arena_bytes_max);
+    CHECK(hyv_backend_error(cpu) == 0 && hyv_backend_error(null) == 0);
+    hyv_backend_close(&cpu);
+    hyv_backend_close(&null);
+}
+
+int main(void)
+{
+    test_13b();
+    test_scratch(1);
+    test_scratch(2);
+    test_scratch(7);
+    return check_done();
+}
