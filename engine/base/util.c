@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <locale.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -316,7 +317,7 @@ bool hyv_parse_double(const char *text, double *value)
     char *end;
     const double v = strtod_l(text, &end, c);
     freelocale(c);
-    if (end == text || *end || v > 1.7976931348623157e308 || v < -1.7976931348623157e308)
+    if (end == text || *end || !isfinite(v))
         return false;
     *value = v;
     return true;

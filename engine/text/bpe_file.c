@@ -37,7 +37,7 @@ static int read_vocabulary(hyv_bpe_reader *r, json_t *vocabulary, size_t merges)
     if (count < 1 || count > HYV_BPE_TOKENS_MAX || merges > HYV_BPE_MERGES_MAX)
         return hyv_log_error(r->log, -EBADMSG,
                              "%s: a vocabulary of %zu tokens and %zu merges (1 to %d, at most %d)",
-                             r->doc->name, count, merges, HYV_BPE_TOKENS_MAX, HYV_BPE_MERGES_MAX);
+                             r->doc.name, count, merges, HYV_BPE_TOKENS_MAX, HYV_BPE_MERGES_MAX);
     if (!hyv_bpe_reserve(r->bpe, count, merges))
         return hyv_bpe_no_memory(r);
     const char *text;
@@ -48,7 +48,7 @@ static int read_vocabulary(hyv_bpe_reader *r, json_t *vocabulary, size_t merges)
         const json_int_t id = json_integer_value(value);
         if (length > HYV_BPE_TOKEN_BYTES_MAX || !json_is_integer(value) || id < 0 || id >= INT_MAX)
             return hyv_log_error(r->log, -EBADMSG,
-                                 "%s: token '%.60s' has no valid id or is too long", r->doc->name,
+                                 "%s: token '%.60s' has no valid id or is too long", r->doc.name,
                                  text);
         /* An empty token can never occur in a text. */
         if (length && !hyv_bpe_add_token(r->bpe, text, length, (int32_t)id))
@@ -72,8 +72,8 @@ static int read_merge(hyv_bpe_reader *r, size_t index, const char *left, size_t 
     if (ids[0] < 0 || ids[1] < 0 || ids[2] < 0)
         return hyv_log_error(r->log, -EBADMSG,
                              "%s: merge %zu ('%.*s' and '%.*s') is not of three known tokens",
-                             r->doc->name, index + 1, left_length < 40 ? (int)left_length : 40,
-                             left, right_length < 40 ? (int)right_length : 40, right);
+                             r->doc.name, index + 1, left_length < 40 ? (int)left_length : 40, left,
+                             right_length < 40 ? (int)right_length : 40, right);
     hyv_bpe_add_merge(r->bpe, ids[0], ids[1], (int32_t)index, ids[2]);
     return 0;
 }
@@ -85,7 +85,7 @@ static int read_merge_text(hyv_bpe_reader *r, size_t index, const char *text, si
     const size_t left = blank ? (size_t)(blank - text) : 0;
     if (!blank || memchr(blank + 1, ' ', length - left - 1))
         return hyv_log_error(r->log, -EBADMSG, "%s: merge %zu is not two tokens with a blank",
-                             r->doc->name, index + 1);
+                             r->doc.name, index + 1);
     return read_merge(r, index, text, left, blank + 1, length - left - 1);
 }
 
@@ -104,7 +104,7 @@ static int read_merges(hyv_bpe_reader *r, json_t *merges)
         else if (left && right && json_array_size(merge) == 2)
             err = read_merge(r, i, left, strlen(left), right, strlen(right));
         else
-            err = hyv_log_error(r->log, -EBADMSG, "%s: merge %zu is not two strings", r->doc->name,
+            err = hyv_log_error(r->log, -EBADMSG, "%s: merge %zu is not two strings", r->doc.name,
                                 i + 1);
         if (err)
             return err;
@@ -119,7 +119,7 @@ static int add_added(hyv_bpe_reader *r, const char *text, int32_t id, bool speci
     if (length < 1 || length > HYV_BPE_TOKEN_BYTES_MAX || bpe->added_count >= ADDED_MAX)
         return hyv_log_error(r->log, -EBADMSG,
                              "%s: more than %d added tokens, or one of 0 or more than %d bytes",
-                             r->doc->name, ADDED_MAX, HYV_BPE_TOKEN_BYTES_MAX);
+                             r->doc.name, ADDED_MAX, HYV_BPE_TOKEN_BYTES_MAX);
     hyv_added *added = hyv_realloc(bpe->added, bpe->added_count + 1, sizeof(*added));
     if (added)
         bpe->added = added;
@@ -137,19 +137,19 @@ static int read_added(hyv_bpe_reader *r)
 {
     size_t i;
     json_t *token;
-    json_array_foreach(json_object_get(r->doc->root, "added_tokens"), i, token)
+    json_array_foreach(json_object_get(r->doc.root, "added_tokens"), i, token)
     {
         const char *content = NULL;
         int64_t id = -1;
         bool special = false;
-        int err = hyv_json_int(r->doc, token, "id", 0, INT_MAX - 1, &id);
+        int err = hyv_json_int(&r->doc, token, "id", 0, INT_MAX - 1, &id);
         if (err >= 0)
-            err = hyv_json_string(r->doc, token, "content", &content);
+            err = hyv_json_string(&r->doc, token, "content", &content);
         if (err >= 0)
-            err = hyv_json_bool(r->doc, token, "special", &special);
+            err = hyv_json_bool(&r->doc, token, "special", &special);
         if (err >= 0 && (id < 0 || !content))
             err = hyv_log_error(r->log, -EBADMSG, "%s: added token %zu lacks its id or content",
-                                r->doc->name, i);
+                                r->doc.name, i);
         if (err >= 0)
             err = add_added(r, content, (int32_t)id, special);
         if (err < 0)
@@ -188,14 +188,14 @@ static int read_model(hyv_bpe_reader *r, const json_t *model)
     const char *kind = "BPE", *prefix = "", *suffix = "", *unknown = NULL;
     bool fallback = false, fuse = false;
     double dropout = 0;
-    if (hyv_json_string(r->doc, model, "type", &kind) < 0 ||
-        hyv_json_string(r->doc, model, "continuing_subword_prefix", &prefix) < 0 ||
-        hyv_json_string(r->doc, model, "end_of_word_suffix", &suffix) < 0 ||
-        hyv_json_string(r->doc, model, "unk_token", &unknown) < 0 ||
-        hyv_json_bool(r->doc, model, "byte_fallback", &fallback) < 0 ||
-        hyv_json_bool(r->doc, model, "fuse_unk", &fuse) < 0 ||
-        hyv_json_number(r->doc, model, "dropout", 0, 1, &dropout) < 0 ||
-        hyv_json_bool(r->doc, model, "ignore_merges", &r->bpe->whole_first) < 0)
+    if (hyv_json_string(&r->doc, model, "type", &kind) < 0 ||
+        hyv_json_string(&r->doc, model, "continuing_subword_prefix", &prefix) < 0 ||
+        hyv_json_string(&r->doc, model, "end_of_word_suffix", &suffix) < 0 ||
+        hyv_json_string(&r->doc, model, "unk_token", &unknown) < 0 ||
+        hyv_json_bool(&r->doc, model, "byte_fallback", &fallback) < 0 ||
+        hyv_json_bool(&r->doc, model, "fuse_unk", &fuse) < 0 ||
+        hyv_json_number(&r->doc, model, "dropout", 0, 1, &dropout) < 0 ||
+        hyv_json_bool(&r->doc, model, "ignore_merges", &r->bpe->whole_first) < 0)
         return -EBADMSG;
     if (strcmp(kind, "BPE") != 0)
         return hyv_bpe_unknown(r, "model", kind);
@@ -220,12 +220,10 @@ static int read_model(hyv_bpe_reader *r, const json_t *model)
 
 static int read_tokenizer_json(hyv_bpe_reader *r, const char *path)
 {
-    hyv_json doc;
-    int err = hyv_json_load(&doc, path, FILE_BYTES_MAX, r->log);
+    int err = hyv_json_load(&r->doc, path, FILE_BYTES_MAX, r->log);
     if (err)
         return err;
-    r->doc = &doc;
-    const json_t *model = json_object_get(doc.root, "model");
+    const json_t *model = json_object_get(r->doc.root, "model");
     if (!json_is_object(model))
         err = hyv_log_error(r->log, -EBADMSG, "%s: has no 'model'", path);
     if (!err)
@@ -235,9 +233,9 @@ static int read_tokenizer_json(hyv_bpe_reader *r, const char *path)
     if (!err)
         err = hyv_bpe_read_rules(r);
     if (!err)
-        err = hyv_bpe_each_rule(r, json_object_get(doc.root, "post_processor"), "processors",
+        err = hyv_bpe_each_rule(r, json_object_get(r->doc.root, "post_processor"), "processors",
                                 read_post_processor);
-    hyv_json_close(&doc);
+    hyv_json_close(&r->doc);
     return err;
 }
 
@@ -270,15 +268,14 @@ static size_t count_lines(const char *text, size_t size)
 
 static int read_clip_rules(hyv_bpe_reader *r)
 {
-    hyv_json doc;
-    int err = hyv_json_parse(&doc, clip_rules, sizeof(clip_rules) - 1, 8, "CLIP's rules", r->log);
+    int err =
+        hyv_json_parse(&r->doc, clip_rules, sizeof(clip_rules) - 1, 8, "CLIP's rules", r->log);
     if (err)
         return err;
-    r->doc = &doc;
     err = hyv_bpe_read_rules(r);
     if (!err && !(r->bpe->suffix = hyv_strdup("</w>")))
         err = hyv_bpe_no_memory(r);
-    hyv_json_close(&doc);
+    hyv_json_close(&r->doc);
     return err;
 }
 
@@ -289,15 +286,13 @@ static int read_clip_files(hyv_bpe_reader *r, const char *vocabulary, const char
     int err = hyv_file_read(&text, &size, merges, FILE_BYTES_MAX);
     if (err)
         return hyv_log_error(r->log, err, "%s: cannot be read: %s", merges, strerror(-err));
-    hyv_json doc;
-    err = hyv_json_load(&doc, vocabulary, FILE_BYTES_MAX, r->log);
+    err = hyv_json_load(&r->doc, vocabulary, FILE_BYTES_MAX, r->log);
     if (!err) {
-        r->doc = &doc;
-        err = read_vocabulary(r, doc.root, count_lines(text, size));
-        doc.name = merges;
+        err = read_vocabulary(r, r->doc.root, count_lines(text, size));
+        r->doc.name = merges;
         if (!err)
             err = read_merge_lines(r, text, size);
-        hyv_json_close(&doc);
+        hyv_json_close(&r->doc);
     }
     hyv_free_host(text);
     return err ? err : read_clip_rules(r);
@@ -318,11 +313,10 @@ static int read_config(hyv_bpe_reader *r, const char *path, bool added)
     static const char *const keys[] = {"bos_token", "eos_token", "unk_token"};
     static const char *const usual[] = {"<|startoftext|>", "<|endoftext|>", "<|endoftext|>"};
     int32_t *ids[] = {&r->bpe->bos, &r->bpe->eos, &r->bpe->unknown};
-    hyv_json doc = {.name = path, .log = r->log};
-    int err = hyv_path_is_file(path) ? hyv_json_load(&doc, path, FILE_BYTES_MAX, r->log) : 0;
-    r->doc = &doc;
+    r->doc = (hyv_json){.name = path, .log = r->log};
+    int err = hyv_path_is_file(path) ? hyv_json_load(&r->doc, path, FILE_BYTES_MAX, r->log) : 0;
     for (int i = 0; i < 3 && !err; i++) {
-        const char *text = config_token(&doc, keys[i]);
+        const char *text = config_token(&r->doc, keys[i]);
         if (!text && added)
             text = usual[i];
         if (*ids[i] >= 0 || !text || (i == 2 && !added))
@@ -331,7 +325,7 @@ static int read_config(hyv_bpe_reader *r, const char *path, bool added)
         if (added && *ids[i] >= 0)
             err = add_added(r, text, *ids[i], true);
     }
-    hyv_json_close(&doc);
+    hyv_json_close(&r->doc);
     return err;
 }
 

@@ -17,14 +17,14 @@ static const char gpt2_pattern[] =
 
 int hyv_bpe_unknown(const hyv_bpe_reader *r, const char *part, const char *kind)
 {
-    return hyv_log_error(r->log, -ENOTSUP, "%s: the %s '%.60s' is not supported", r->doc->name,
-                         part, kind);
+    return hyv_log_error(r->log, -ENOTSUP, "%s: the %s '%.60s' is not supported", r->doc.name, part,
+                         kind);
 }
 
 int hyv_bpe_no_memory(const hyv_bpe_reader *r)
 {
     return hyv_log_error(r->log, -ENOMEM, "%s: not enough memory for the tokenizer",
-                         r->doc ? r->doc->name : "(tokenizer)");
+                         r->doc.name ? r->doc.name : "(tokenizer)");
 }
 
 int hyv_bpe_each_rule(hyv_bpe_reader *r, const json_t *rule, const char *parts,
@@ -33,7 +33,7 @@ int hyv_bpe_each_rule(hyv_bpe_reader *r, const json_t *rule, const char *parts,
     if (!rule || json_is_null(rule))
         return 0;
     const char *kind = NULL;
-    int err = hyv_json_string(r->doc, rule, "type", &kind);
+    int err = hyv_json_string(&r->doc, rule, "type", &kind);
     if (err < 0)
         return err;
     if (!kind)
@@ -86,7 +86,7 @@ static int compile(const hyv_bpe_reader *r, hyv_regex *regex, const char *patter
     hyv_string text = {0};
     if (strlen(pattern) > PATTERN_BYTES_MAX)
         return hyv_log_error(r->log, -ENOTSUP, "%s: an expression of more than %d bytes",
-                             r->doc->name, PATTERN_BYTES_MAX);
+                             r->doc.name, PATTERN_BYTES_MAX);
     if (options & PCRE2_LITERAL)
         hyv_string_append(&text, "%s", pattern);
     else
@@ -103,8 +103,8 @@ static int compile(const hyv_bpe_reader *r, hyv_regex *regex, const char *patter
         char reason[128] = "";
         pcre2_get_error_message(error, (PCRE2_UCHAR *)reason, sizeof(reason));
         return hyv_log_error(r->log, error == PCRE2_ERROR_HEAP_FAILED ? -ENOMEM : -EBADMSG,
-                             "%s: the expression '%.80s' is wrong at %zu: %s", r->doc->name,
-                             pattern, at, reason);
+                             "%s: the expression '%.80s' is wrong at %zu: %s", r->doc.name, pattern,
+                             at, reason);
     }
     regex->match = pcre2_match_data_create(1, r->bpe->memory);
     return regex->match ? 0 : hyv_bpe_no_memory(r);
@@ -114,12 +114,12 @@ static int compile(const hyv_bpe_reader *r, hyv_regex *regex, const char *patter
 static int compile_member(const hyv_bpe_reader *r, hyv_regex *regex, const json_t *pattern)
 {
     const char *text = NULL, *literal = NULL;
-    const bool wrong = hyv_json_string(r->doc, pattern, "Regex", &text) < 0 ||
-                       hyv_json_string(r->doc, pattern, "String", &literal) < 0;
+    const bool wrong = hyv_json_string(&r->doc, pattern, "Regex", &text) < 0 ||
+                       hyv_json_string(&r->doc, pattern, "String", &literal) < 0;
     if (wrong)
         return -EBADMSG;
     if (!pattern || (!text && !literal))
-        return hyv_log_error(r->log, -EBADMSG, "%s: a rule without a pattern", r->doc->name);
+        return hyv_log_error(r->log, -EBADMSG, "%s: a rule without a pattern", r->doc.name);
     return text ? compile(r, regex, text, PCRE2_UTF | PCRE2_UCP)
                 : compile(r, regex, literal, PCRE2_UTF | PCRE2_LITERAL);
 }
@@ -140,7 +140,7 @@ static int read_normalizer(hyv_bpe_reader *r, const json_t *rule, const char *ki
     if (rewrite->kind != HYV_REWRITE_REPLACE)
         return 0;
     const char *content = "";
-    int err = hyv_json_string(r->doc, rule, "content", &content);
+    int err = hyv_json_string(&r->doc, rule, "content", &content);
     if (err < 0)
         return err;
     if (strlen(content) > HYV_BPE_CONTENT_BYTES_MAX)
@@ -154,8 +154,8 @@ static int read_split(hyv_bpe_reader *r, const json_t *rule, hyv_cut *cut)
 {
     const char *behavior = "";
     bool invert = false;
-    if (hyv_json_string(r->doc, rule, "behavior", &behavior) < 0 ||
-        hyv_json_bool(r->doc, rule, "invert", &invert) < 0)
+    if (hyv_json_string(&r->doc, rule, "behavior", &behavior) < 0 ||
+        hyv_json_bool(&r->doc, rule, "invert", &invert) < 0)
         return -EBADMSG;
     const bool isolated = strcmp(behavior, "Isolated") == 0;
     if (!isolated && strcmp(behavior, "Removed") != 0)
@@ -180,8 +180,8 @@ static int read_pre_tokenizer(hyv_bpe_reader *r, const json_t *rule, const char 
         return hyv_bpe_unknown(r, "pre-tokenizer", kind);
     r->byte_level = true;
     bool prefix = true, use_regex = true; /* the format's defaults */
-    if (hyv_json_bool(r->doc, rule, "add_prefix_space", &prefix) < 0 ||
-        hyv_json_bool(r->doc, rule, "use_regex", &use_regex) < 0)
+    if (hyv_json_bool(&r->doc, rule, "add_prefix_space", &prefix) < 0 ||
+        hyv_json_bool(&r->doc, rule, "use_regex", &use_regex) < 0)
         return -EBADMSG;
     if (prefix)
         return hyv_bpe_unknown(r, "option", "add_prefix_space");
@@ -195,12 +195,12 @@ static int read_pre_tokenizer(hyv_bpe_reader *r, const json_t *rule, const char 
 int hyv_bpe_read_rules(hyv_bpe_reader *r)
 {
     r->byte_level = false;
-    int err = hyv_bpe_each_rule(r, json_object_get(r->doc->root, "normalizer"), "normalizers",
+    int err = hyv_bpe_each_rule(r, json_object_get(r->doc.root, "normalizer"), "normalizers",
                                 read_normalizer);
     if (!err)
-        err = hyv_bpe_each_rule(r, json_object_get(r->doc->root, "pre_tokenizer"), "pretokenizers",
+        err = hyv_bpe_each_rule(r, json_object_get(r->doc.root, "pre_tokenizer"), "pretokenizers",
                                 read_pre_tokenizer);
     if (!err && !r->byte_level)
-        err = hyv_log_error(r->log, -ENOTSUP, "%s: not a byte-level tokenizer", r->doc->name);
+        err = hyv_log_error(r->log, -ENOTSUP, "%s: not a byte-level tokenizer", r->doc.name);
     return err;
 }

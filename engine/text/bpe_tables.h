@@ -102,7 +102,7 @@ void hyv_bpe_add_merge(hyv_bpe *bpe, int32_t left, int32_t right, int32_t rank, 
 /* While a folder is read: the file at hand and how far it is. */
 typedef struct hyv_bpe_reader {
     hyv_bpe *bpe;
-    hyv_json *doc;
+    hyv_json doc;
     hyv_log *log;
     bool within;     /* a sequence of rules */
     bool byte_level; /* the last pre-tokenizer has been seen */
