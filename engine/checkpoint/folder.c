@@ -130,7 +130,7 @@ static int refuse_folder(const char *folder, hyv_log *log)
     static const char *const others[] = {".gguf", ".pt", ".pth", ".bin", ".ckpt"};
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         char *path;
-        if (list_files(folder, others[i], &path) <= 0)
+        if (list_files(folder, others[i], &path) <= 0 || !path)
             continue;
         const int err = hyv_log_error(
             log, -ENOTSUP, "%s: only safetensors files are read by this build; there is '%s'",

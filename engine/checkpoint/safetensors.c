@@ -133,7 +133,7 @@ static int read_item(const struct header *h, struct item *item, const char *name
     item->rank = read_integers(h, name, "shape", shape, HYV_TENSOR_RANK_MAX, item->shape);
     if (item->rank < 0)
         return item->rank;
-    int64_t range[2];
+    int64_t range[2] = {0, 0};
     const int n = read_integers(h, name, "data_offsets", offsets, 2, range);
     if (n < 0)
         return n;
