@@ -97,7 +97,9 @@ stored_patch() {
 # FFmpeg's manual with our section in it becomes readable pod, and the section's options are the filter's.
 manual() {
     copy_tree t
-    "$hook" t > /dev/null && perl "$source_tree/doc/texi2pod.pl" -Dconfig-all=yes t/doc/filters.texi > pod 2> said || return 1
+    "$hook" t > /dev/null || return 1
+    { printf '@setfilename filters\n@settitle filters\n'; cat t/doc/filters.texi; } > filters.texi
+    perl "$source_tree/doc/texi2pod.pl" -Dconfig-all=yes filters.texi > pod || return 1
     holds pod '=head2 hunyuanvideo' 'a cat walks on the grass' || return 1
     texi=$root/libavfilter-patch/doc/vsrc_hunyuanvideo.texi
     sed -n 's/^@itemx\{0,1\} //p' "$texi" | tr -s ', ' '\n\n' | grep . > described
