@@ -206,7 +206,7 @@ int hyv_checkpoint_add(hyv_checkpoint *c, const hyv_tensor *tensor, const char *
                              tensor->name, c->shards[hyv_checkpoint_file_of(twin)].path, path);
     }
     char *name = hyv_strdup(tensor->name);
-    if (!name || !grow_entries(c)) {
+    if (!name || !grow_entries(c) || !c->entries) {
         hyv_free_host(name);
         return hyv_log_error(log, -ENOMEM, "%s: not enough memory for its list of tensors", path);
     }
