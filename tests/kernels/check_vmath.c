@@ -80,8 +80,8 @@ static void test_odd(float (*f)(float), const char *name)
 int main(void)
 {
     static const function functions[] = {
-        {"exp", hyv_expf, exp, 2.0},
-        {"tanh", hyv_tanhf, tanh, 3.0},
+        {"exp", hyv_expf, exp, 1.0},
+        {"tanh", hyv_tanhf, tanh, 2.0},
         {"erf", hyv_erff, erf, 3.0},
     };
     for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
