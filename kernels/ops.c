@@ -14,8 +14,7 @@
 
 enum { ALIGNMENT = 64, LINE_BYTES = 512 };
 
-/* ---- failing and stopping ---------------------------------------------------------------------
- */
+/* ---- failing and stopping ---- */
 
 void hyv_fail(hyv_backend *be, int err, const char *message)
 {
@@ -129,8 +128,7 @@ static bool refuse(hyv_backend *be, const char *op, hyv_mat y, hyv_mat x, hyv_ma
     return false;
 }
 
-/* ---- tracing and counting ---------------------------------------------------------------------
- */
+/* ---- tracing and counting ---- */
 
 static double now_ms(void)
 {
@@ -188,8 +186,7 @@ static void end(hyv_backend *be, double began, const char *op, hyv_mat y, hyv_ma
     be->config.trace(be->config.opaque, line);
 }
 
-/* ---- operators --------------------------------------------------------------------------------
- */
+/* ---- operators ---- */
 
 /* The life of every operator: may it run, do the shapes fit, count, call, trace. */
 #define OPERATOR(name, flops, y, x, z, condition, ...) \
@@ -368,8 +365,7 @@ void hyv_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid 
              y, x, grid, factor, dir);
 }
 
-/* ---- memory -----------------------------------------------------------------------------------
- */
+/* ---- memory ---- */
 
 static bool fail_memory(hyv_backend *be, const char *what, size_t bytes)
 {

@@ -20,9 +20,7 @@
 
 typedef struct hyv_backend hyv_backend;
 
-/* ---- weights
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- weights ---- */
 
 /* The weight of a linear layer or a convolution. Storage is any type; the effective matrix is w *
  * scale in f32. */
@@ -53,10 +51,9 @@ typedef struct hyv_rope_table {
     hyv_mat sin;
 } hyv_rope_table;
 
-/* ---- operators
- * ------------------------------------------------------------------------------------------------------
- * Each stands for one sentence of architecture.md's operator list. In place only where it says so;
- * otherwise y must not overlap x. Vectors (scale, shift, gate) are [1, cols]. */
+/* ---- operators ----
+ * Each is what the sentence above it says. In place only where it says so; otherwise y must not
+ * overlap x. Vectors (scale, shift, gate) are [1, cols]. */
 
 /* 1. y = x . w^T + bias.                     y [n, out], x [n, in], W.w [out, in] */
 void hyv_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W);
@@ -118,8 +115,7 @@ void hyv_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid 
 
 static const hyv_mat HYV_NO_MAT = {0};
 
-/* ---- memory
- * ---------------------------------------------------------------------------------------------------------
+/* ---- memory ----
  * Three kinds of device memory: the arena (activations, stack order), fixed allocations with a tag,
  * and weights that live in a mapped file (CPU) or in slots. */
 
@@ -142,8 +138,7 @@ void hyv_free(hyv_backend *be, void *address);
 void hyv_upload(hyv_backend *be, hyv_mat dst, const float *host);
 void hyv_download(hyv_backend *be, float *host, hyv_mat src);
 
-/* ---- the table a backend fills
- * --------------------------------------------------------------------------------------- */
+/* ---- the table a backend fills ---- */
 
 typedef struct hyv_backend_config {
     int threads;     /* 0: as many as the process may use */

@@ -53,8 +53,7 @@ void hyv_cpu_rms_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const float *weight
     hyv_cpu_rows(be, y.rows, y.cols, rms_norm_rows, &c);
 }
 
-/* ---- group norm -------------------------------------------------------------------------------
- */
+/* ---- group norm ---- */
 
 typedef struct group_call {
     hyv_backend *be;

@@ -73,8 +73,7 @@ void hyv_cpu_add(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat gate)
     hyv_cpu_rows(be, y.rows, y.cols, add_rows, &c);
 }
 
-/* ---- copies ------------------------------------------------------------------------------------
- */
+/* ---- copies ---- */
 
 static float load(hyv_mat m, int64_t i)
 {
