@@ -1,6 +1,6 @@
 /* The null backend: the published 13B's shapes in no time, and the CPU backend's working memory.
  *
- * The blocks are those of architecture and paper in numbers only: width 3072, 24 heads of 128, MLP
+ * The blocks are those of the published model in numbers only: width 3072, 24 heads of 128, MLP
  * of 12288, 20 double and 40 single blocks, 118800 image tokens (1280x720, 129 frames) and 256 of
  * text.
  */

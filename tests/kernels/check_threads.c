@@ -3,7 +3,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../../kernels/cpu/cpu.h"
 #include "../check.h"
@@ -126,6 +128,41 @@ static void test_idle(void)
     hyv_backend_close(&be);
 }
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED
+#endif
+
+/* No room for 64 stacks: fewer threads, but the same work. */
+static void test_few_threads(void)
+{
+#ifdef SANITIZED
+    check_skip("threads that cannot be created (a sanitizer needs the address space)");
+#else
+    struct rlimit before, tight;
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    const bool known = f && fscanf(f, "%ld", &pages) == 1;
+    if (f)
+        fclose(f);
+    if (!known || getrlimit(RLIMIT_AS, &before) != 0) {
+        check_skip("threads that cannot be created (size of the process unknown)");
+        return;
+    }
+    tight = before;
+    tight.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)100 << 20);
+    CHECK(setrlimit(RLIMIT_AS, &tight) == 0);
+    hyv_backend *be = open_cpu(64);
+    CHECK(setrlimit(RLIMIT_AS, &before) == 0);
+    const int threads = be ? hyv_cpu_of(be)->threads : 0;
+    CHECK_MSG(threads >= 1 && threads < 64, "%d threads", threads);
+    hyv_backend_close(&be);
+#endif
+}
+
 int main(void)
 {
     static const int threads[] = {1, 2, 3, 7, 64};
@@ -136,6 +173,7 @@ int main(void)
         test_stop(threads[i]);
     }
     test_idle();
+    test_few_threads();
     CHECK(hyv_pool_processors() >= 1 && hyv_pool_processors() <= HYV_THREADS_MAX_CPU);
     hyv_backend *be = open_cpu(0);
     CHECK(be && hyv_cpu_of(be)->threads == hyv_pool_processors());

@@ -3,7 +3,7 @@
  *
  * rig_compare runs an operator with plain C on one thread, holds its result against a reference in
  * double precision, and then demands the same bytes of every instruction set at 1, 2 and 7 threads
- * (architecture: canonical arithmetic). Whatever surrounds the output must stay as it was; guards
+ * (kernels/cpu/cpu.h: canonical arithmetic). Whatever surrounds the output must stay as it was; guards
  * are all ones, which is NaN, so that reading them shows as well.
  */
 #ifndef HYV_TESTS_KERNELS_RIG_H
