@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cpu.h"
 
@@ -79,10 +80,9 @@ static int group_quota(void)
 int hyv_pool_processors(void)
 {
     cpu_set_t set;
-    int count = 1;
     CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof(set), &set) == 0)
-        count = CPU_COUNT(&set);
+    const bool known = sched_getaffinity(0, sizeof(set), &set) == 0; /* false beyond 1024 of them */
+    int count = known ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
     const int quota = group_quota();
     if (quota > 0 && quota < count)
         count = quota;
