@@ -51,8 +51,8 @@ trap 'exit 130' INT TERM HUP
 
 # Our own files: "source target" a line.
 copies() {
-    for f in vsrc_hunyuanvideo.c hunyuanvideo_common.c hunyuanvideo_common.h hunyuanvideo_compat.h; do
-        echo "$f libavfilter/$f"
+    for f in "$patch"/*.[ch]; do
+        echo "${f##*/} libavfilter/${f##*/}"
     done
     case " $parts " in *' fate '*)
         for f in "$patch"/fate/filter-*; do

@@ -4,7 +4,7 @@
 #   build-ffmpeg.sh                 the newest release
 #   build-ffmpeg.sh 5.1 7.1         these; programs go to build/ffmpeg-5.1, ...; build/ffmpeg is a link to the newest
 #   build-ffmpeg.sh --source dir    a tree of your own; a copy of it is patched, the tree itself is not touched
-#   build-ffmpeg.sh --variant asan|shared|nolib 9.0      small builds for the tests
+#   build-ffmpeg.sh --variant asan|shared|nofilter|nolib 9.0     small builds for the tests
 #
 # Trees and objects are kept in a cache outside the checkout, so that a second run only compiles what changed. Programs
 # find the library at $ORIGIN/lib, beside them. Knows the configure line and nothing of what the filter does.
@@ -35,7 +35,11 @@ configure_line() {
         asan) line="$line --toolchain=gcc-asan" ;;
         shared) line="$line --enable-shared --disable-static" ;;
         esac
-        [ "$variant" = nolib ] || line="$line --enable-libhunyuanvideo --enable-filter=hunyuanvideo"
+        case $variant in
+        nolib) ;;
+        nofilter) line="$line --enable-libhunyuanvideo" ;;
+        *) line="$line --enable-libhunyuanvideo --enable-filter=hunyuanvideo" ;;
+        esac
         echo "$line"
         return
     fi
@@ -127,7 +131,7 @@ deliver() {
         mkdir -p "$build/lib/ffmpeg-$label"
         cp -P "$dir"/obj/lib*/lib*.so* "$build/lib/ffmpeg-$label/"
     fi
-    [ "$variant" != nolib ] || return 0
+    case $variant in no*) return 0 ;; esac
     "$build/ffmpeg-$label" -hide_banner -h filter=hunyuanvideo 2>&1 | grep -q '^Filter hunyuanvideo' ||
         die "the new ffmpeg has no filter hunyuanvideo; see $dir/configure.log"
 }
@@ -169,7 +173,8 @@ build_one() {
     fi
     put_engine
     put_tree
-    if [ ! -f "$dir/stamp" ]; then
+    if [ ! -f "$dir/stamp" ] || [ -n "$(find "$dir/tree/configure" "$dir/tree/libavfilter/allfilters.c" \
+        -newer "$dir/obj/ffbuild/config.mak")" ]; then
         run_configure
         echo "$stamp" > "$dir/stamp"
     fi
@@ -180,13 +185,13 @@ build_one() {
     say "FFmpeg $label: $build/ffmpeg-$label"
 }
 
-usage() { say 'usage: build-ffmpeg.sh [--variant asan|shared|nolib] [RELEASE...] | --source DIR'; exit 2; }
+usage() { say 'usage: build-ffmpeg.sh [--variant asan|shared|nofilter|nolib] [RELEASE...] | --source DIR'; exit 2; }
 
 variant=
 own=${FFMPEG_SRC:-}
 case ${1:-} in
 --variant)
-    case ${2:-} in asan | shared | nolib) variant=$2 ;; *) usage ;; esac
+    case ${2:-} in asan | shared | nofilter | nolib) variant=$2 ;; *) usage ;; esac
     shift 2
     ;;
 --source)

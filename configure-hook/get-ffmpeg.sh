@@ -222,7 +222,7 @@ check_dsc "$version"
 upstream=${version#*:}
 tree=ffmpeg-${upstream%-*}
 mkdir "$work/tree"
-xz -dc "$work"/*.orig.tar.xz | (cd "$work/tree" && tar -xf - --strip-components=1) ||
+xz -dc "$work"/*.orig.tar.xz | (cd "$work/tree" && tar -xf - --no-same-owner --strip-components=1) ||
     die "ffmpeg $version could not be unpacked"
 [ -x "$work/tree/configure" ] || die "ffmpeg $version has no configure"
 rm -rf "${cache:?}/src/$tree"

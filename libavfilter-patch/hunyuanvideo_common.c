@@ -19,7 +19,7 @@
 /**
  * @file
  * What the hunyuanvideo filters share: options to libhunyuanvideo, its
- * messages, progress and errors back, prompt files, stopping.
+ * messages, progress and errors back, prompt files.
  */
 
 #include "config.h"
@@ -29,7 +29,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,12 +50,10 @@
 #include "avfilter.h"
 #include "hunyuanvideo_common.h"
 #include "hunyuanvideo_compat.h"
+#include "hunyuanvideo_interrupt.h"
 
 #define PROMPT_FILE_MAX   65536          ///< bytes
 #define PROGRESS_INTERVAL (5 * 1000000)  ///< microseconds between two lines
-
-/* the only state outside of a filter; set once, never cleared */
-static atomic_int interrupted;
 
 static const char *const stage_names[] = { "text", "denoise", "decode" };
 static const char *const precision_names[] = {
@@ -79,14 +76,9 @@ const int ff_hunyuanvideo_color_ranges[] = {
     AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG, -1
 };
 
-void avfilter_hunyuanvideo_interrupt(void)
-{
-    atomic_store(&interrupted, 1);
-}
-
 static int interrupt_callback(void *opaque)
 {
-    return atomic_load(&interrupted);
+    return ff_hunyuanvideo_interrupted();
 }
 
 static void log_callback(void *opaque, enum hyv_log_level level, const char *message)
@@ -574,7 +566,7 @@ int ff_hunyuanvideo_read(AVFilterContext *ctx, AVFrame *frame)
         s->began = s->reported = av_gettime_relative();
     tag_color(frame);
     describe(frame, &image);
-    if (atomic_load(&interrupted))
+    if (ff_hunyuanvideo_interrupted())
         ret = -ECANCELED;
     else if (s->nb_sent < s->nb_frames)
         ret = hyv_read(s->engine, &image);

@@ -19,7 +19,7 @@
 /**
  * @file
  * What the hunyuanvideo filters share: options, the way to
- * libhunyuanvideo and back, logging, errors, stopping.
+ * libhunyuanvideo and back, logging, errors.
  */
 
 #ifndef AVFILTER_HUNYUANVIDEO_COMMON_H
@@ -151,11 +151,5 @@ int ff_hunyuanvideo_read(AVFilterContext *ctx, AVFrame *frame);
  * Close the library, at any point of life and any number of times.
  */
 void ff_hunyuanvideo_close(AVFilterContext *ctx);
-
-/**
- * Stop all hunyuanvideo filters of the process: they end their streams.
- * Async-signal-safe. Exported, for programs with a signal handler.
- */
-void avfilter_hunyuanvideo_interrupt(void);
 
 #endif /* AVFILTER_HUNYUANVIDEO_COMMON_H */

@@ -46,8 +46,8 @@ shared() {
 }
 
 without() {
-    "$build/ffmpeg-$release-nolib" -hide_banner -filters > filters && ! grep -w hunyuanvideo filters &&
-        "$build/ffmpeg-$release-nolib" -nostdin -v error -f lavfi -i testsrc2=s=64x48:d=0.2 -f framecrc - > a.crc &&
+    "$build/ffmpeg-$release-$1" -hide_banner -filters > filters && ! grep -w hunyuanvideo filters &&
+        "$build/ffmpeg-$release-$1" -nostdin -v error -f lavfi -i testsrc2=s=64x48:d=0.2 -f framecrc - > a.crc &&
         same 5 "$(count a.crc)"
 }
 
@@ -106,7 +106,9 @@ builds() {
     check '23 a build with shared libraries' variant shared
     check '23 shared libraries' shared
     check '23 a build without the library' variant nolib
-    check '23 a patched tree without the library' without
+    check '23 a patched tree without the library' without nolib
+    check '23 a build with the library and without the filter' variant nofilter
+    check '23 a patched tree without the filter' without nofilter
     if command -v apt-config > /dev/null; then
         check 'where sources come from' apt_sources
     else
