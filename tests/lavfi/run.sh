@@ -1,7 +1,9 @@
 #!/bin/sh
 # The command-line tests of the patched ffmpeg, for one or more releases that were built before: run.sh 7.1 9.0
 #
-# A line a test, then `N passed, N failed[, N skipped]`. Groups are in the t_*.sh files; ONLY="clips stops" chooses.
+# A line a test, then `N passed, N failed[, N skipped]`. Numbers before their names tell the kinds of use apart:
+# 1 to 9 clips and prompts, 14 to 16 ending early, 17 and 18 failures, 19 quoting, 20 and 21 the option table and commands,
+# 22 to 24 builds and the hook; 10 to 13 are left for filters with an input. Groups are in the t_*.sh files; ONLY="clips stops" chooses.
 set -u
 LC_ALL=C.UTF-8
 export LC_ALL
@@ -36,11 +38,11 @@ for release; do
     h264=libx264
     h264_fast='-preset ultrafast'
     "$ff" -hide_banner -h encoder=libx264 2>&1 | grep -q '^Encoder' || { h264=mpeg4; h264_fast=; }
-    rm -rf "$tmp/work"
-    mkdir "$tmp/work"
-    cd "$tmp/work" || exit 1
+    rm -rf "$tmp/run"
+    mkdir "$tmp/run"
+    cd "$tmp/run" || exit 1
     tmp_root=$tmp
-    tmp=$tmp/work
+    tmp=$tmp/run
     for group in ${ONLY:-clips prompts errors stops references hooks builds}; do $group; done
     tmp=$tmp_root
 done

@@ -1,6 +1,6 @@
 # Builds: under valgrind and with AddressSanitizer, with shared libraries, without the library; where sources come from.
 #
-# Numbers 22 and 23 of the table. The extra builds are small, and made for the newest release only. Sourced by run.sh.
+# The extra builds are small, and made for the newest release only. Sourced by run.sh.
 # shellcheck shell=sh
 
 grind() {

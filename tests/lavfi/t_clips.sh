@@ -1,6 +1,6 @@
 # Clips from command lines people type: length, format, tags, time stamps, graphs with other sources and inputs.
 #
-# Numbers are those of the table in the integration notes: 1 to 9, 14, 15, 20, 21. Sourced by run.sh.
+# Sourced by run.sh.
 # shellcheck shell=sh
 
 default_clip() {

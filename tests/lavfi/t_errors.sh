@@ -1,6 +1,6 @@
 # Failures: what is said, how often, the exit status in each mode and release, and that nothing hangs.
 #
-# Numbers 17 and 18 of the table. Numbers of exit statuses are those of ffmpeg: 256 - errno from 7.0 on. Sourced by run.sh.
+# Exit statuses are ffmpeg's own: 256 - errno from 7.0 on. Sourced by run.sh.
 # shellcheck shell=sh
 
 # Run in a mode; the log is in "log".

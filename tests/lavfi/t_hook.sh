@@ -1,6 +1,6 @@
 # The hook: what it changes in a tree, that it changes nothing twice, that it can be undone, and how it fails.
 #
-# Number 24 of the table, on copies of the few files it touches. The stored patches are compared with what it prints.
+# Works on copies of the few files that the hook touches. The stored patches are compared with what it prints.
 # Sourced by run.sh.
 # shellcheck shell=sh
 
@@ -34,7 +34,7 @@ lines() {
     type=$(sed -n 's/^extern const \([A-Za-z]*\) ff_vsrc_life;/\1/p' t/libavfilter/allfilters.c)
     grep -q "^extern const $type ff_vsrc_hunyuanvideo;" t/libavfilter/allfilters.c &&
         grep -q '^  --enable-libhunyuanvideo ' t/configure && grep -qx 'hunyuanvideo_filter_deps="libhunyuanvideo"' t/configure &&
-        grep -q '^OBJS-$(CONFIG_HUNYUANVIDEO_FILTER) .*vsrc_hunyuanvideo.o$' t/libavfilter/Makefile &&
+        grep -q '^OBJS-$(CONFIG_HUNYUANVIDEO_FILTER) .*vsrc_hunyuanvideo.o hunyuanvideo_common.o$' t/libavfilter/Makefile &&
         grep -qx '@section hunyuanvideo' t/doc/filters.texi && grep -q avfilter_hunyuanvideo_interrupt t/fftools/ffmpeg.c &&
         grep -q avfilter_hunyuanvideo_interrupt t/fftools/ffplay.c &&
         cmp t/libavfilter/vsrc_hunyuanvideo.c "$root/libavfilter-patch/vsrc_hunyuanvideo.c" || return 1

@@ -1,6 +1,6 @@
 # Prompts: how they are written on a command line, and how they come from files and pipes.
 #
-# Numbers 5 and 19 of the table. What arrived is read from the metadata of the first frame. Sourced by run.sh.
+# What arrived is read from the metadata of the first frame. Sourced by run.sh.
 # shellcheck shell=sh
 
 typographic=$(printf 'it\342\200\231s raining')

@@ -1,6 +1,6 @@
 # The tiny reference model through ffmpeg: frames must be the reference's within 1 of 255, in every way of asking.
 #
-# Numbers 1 to 3 of the table with the model of tests/golden. A reference file is safetensors: eight bytes of header
+# The model is that of tests/golden. A reference file is safetensors: eight bytes of header
 # length, a JSON header, data; `frames` is U8 [frames, height, width, 3]. Sourced by run.sh.
 # shellcheck shell=sh
 

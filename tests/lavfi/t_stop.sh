@@ -1,6 +1,6 @@
 # Stopping: SIGINT while denoising and while decoding, q, four signals; how soon, with which status, and with what file.
 #
-# Number 16 of the table. Commands run in the background and are ended by number if they outlive their time. Sourced by run.sh.
+# Commands run in the background and are ended by number if they outlive their time. Sourced by run.sh.
 # shellcheck shell=sh
 
 # start LOG_TEXT ARGUMENTS...: runs ffmpeg in the background and waits until its log holds the text.
