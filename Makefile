@@ -21,7 +21,7 @@ DEPS_LIBS   = $(shell pkg-config --libs $(PACKAGES)) -lm -lpthread
 WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(WERROR)
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(OPT) -g -fPIC -fvisibility=hidden \
              -ffp-contract=off -fno-math-errno -pthread $(WARN) \
-             -DHYV_DATADIR='"$(PREFIX)/share/hunyuanvideo"' $(DEPS_CFLAGS) $(SANITIZE) $(CFLAGS)
+             -DHYV_DATADIR='"$(PREFIX)/share/hunyuanvideo"' $(DEPS_CFLAGS) $(SANITIZE) $(ISA_FLAGS) $(CFLAGS)
 LDFLAGS_ALL = $(SANITIZE) $(LDFLAGS)
 
 LIB_SRC := $(wildcard engine/*/*.c) $(filter-out engine/cli.c,$(wildcard engine/*.c)) \
@@ -41,8 +41,8 @@ all: lib hyv
 lib: $(STATIC) $(SHARED) $(BUILD)/lib/pkgconfig/libhunyuanvideo.pc
 hyv: $(BUILD)/hyv
 
-$(BUILD)/obj/%_avx2.o: CFLAGS += -mavx2 -mfma -mf16c
-$(BUILD)/obj/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+$(BUILD)/obj/%_avx2.o: ISA_FLAGS = -mavx2 -mfma -mf16c
+$(BUILD)/obj/%_avx512.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
