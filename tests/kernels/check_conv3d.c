@@ -1,0 +1,116 @@
+/* conv3d: kernels 1 and 3 an axis, strides, few and many channels, grids smaller than the kernel.
+ *
+ * The reference is the definition in ops.h, word for word, in double precision.
+ */
+#include "rig.h"
+
+typedef struct call {
+    hyv_mat x;
+    hyv_weight W;
+    hyv_grid grid, kernel, stride;
+} call;
+
+static void run(hyv_backend *be, hyv_mat y, void *arg)
+{
+    const call *c = arg;
+    hyv_conv3d(be, y, c->x, &c->W, c->grid, c->kernel, c->stride);
+}
+
+static int64_t clamped(int64_t v, int64_t size)
+{
+    return v < 0 ? 0 : v > size - 1 ? size - 1 : v;
+}
+
+static hyv_grid out_grid(const call *c)
+{
+    return (hyv_grid){(c->grid.t - 1) / c->stride.t + 1, (c->grid.h - 1) / c->stride.h + 1,
+                      (c->grid.w - 1) / c->stride.w + 1};
+}
+
+/* The voxel that tap (a, b, d) of output voxel (t, h, w) reads. */
+static int64_t tap_voxel(const call *c, hyv_grid at, hyv_grid tap)
+{
+    const int64_t t = clamped(at.t * c->stride.t + tap.t - (c->kernel.t - 1), c->grid.t);
+    const int64_t h = clamped(at.h * c->stride.h + tap.h - c->kernel.h / 2, c->grid.h);
+    const int64_t w = clamped(at.w * c->stride.w + tap.w - c->kernel.w / 2, c->grid.w);
+    return (t * c->grid.h + h) * c->grid.w + w;
+}
+
+static void reference(const call *c, double *want, double *error)
+{
+    const int64_t out = c->W.w.rows, in = c->x.cols, taps = hyv_grid_rows(c->kernel);
+    const hyv_grid o = out_grid(c), k = c->kernel;
+    for (int64_t r = 0; r < hyv_grid_rows(o); r++)
+        for (int64_t j = 0; j < out; j++) {
+            const hyv_grid at = {r / (o.h * o.w), r / o.w % o.h, r % o.w};
+            double sum = c->W.bias ? (double)c->W.bias[j] : 0.0, size = fabs(sum);
+            for (int64_t tap = 0; tap < taps; tap++)
+                for (int64_t i = 0; i < in; i++) {
+                    const hyv_grid t = {tap / (k.h * k.w), tap / k.w % k.h, tap % k.w};
+                    const double product = (double)*rig_at(c->x, tap_voxel(c, at, t), i) *
+                                           (double)*rig_at(c->W.w, j, tap * in + i);
+                    sum += product;
+                    size += fabs(product);
+                }
+            want[r * out + j] = sum;
+            error[r * out + j] = RIG_UNIT * sqrt((double)(taps * in)) * size + 0x1p-140;
+        }
+}
+
+static void one(const rig *r, hyv_grid grid, hyv_grid kernel, hyv_grid stride, int64_t in,
+                int64_t out, rig_values kind, int variant, check_random *random)
+{
+    char what[96];
+    call c = {.grid = grid, .kernel = kernel, .stride = stride};
+    const int64_t rows = hyv_grid_rows(out_grid(&c)), depth = hyv_grid_rows(kernel) * in;
+    rig_mat x = rig_new(hyv_grid_rows(grid), in, variant & 1, HYV_F32);
+    rig_mat w = rig_new(out, depth, variant & 2, HYV_F32), y = rig_new(rows, out, true, HYV_F32);
+    rig_mat bias = rig_new(1, out, false, HYV_F32);
+    rig_fill(x.m, kind, random);
+    rig_fill(w.m, RIG_NORMAL, random);
+    rig_fill(bias.m, RIG_NORMAL, random);
+    c.x = x.m;
+    c.W = (hyv_weight){.w = w.m, .bias = variant & 4 ? bias.m.data : NULL};
+    double *want = rig_doubles(rows * out), *error = rig_doubles(rows * out);
+    reference(&c, want, error);
+    snprintf(what, sizeof(what), "conv3d %dx%dx%d kernel %d%d%d stride %d%d%d channels %d",
+             (int)grid.t, (int)grid.h, (int)grid.w, (int)kernel.t, (int)kernel.h, (int)kernel.w,
+             (int)stride.t, (int)stride.h, (int)stride.w, (int)in);
+    rig_compare(r, what, &y, run, &c, want, error);
+    free(want);
+    free(error);
+    rig_free(&x);
+    rig_free(&w);
+    rig_free(&y);
+    rig_free(&bias);
+}
+
+int main(void)
+{
+    static const hyv_grid grids[] = {{1, 1, 1}, {2, 3, 5}, {5, 4, 7}, {3, 9, 2}, {4, 1, 11}};
+    static const int64_t channels[][2] = {{1, 1},  {3, 4},   {4, 8},   {8, 12},
+                                          {12, 3}, {16, 35}, {17, 33}, {128, 5}};
+    const bool quick = getenv("QUICK") != NULL;
+    check_random random = {47};
+    rig r;
+    rig_open(&r);
+    /* Every combination of kernels 1 and 3 and strides 1 and 2 an axis, on some grid. */
+    for (int kernel = 0; kernel < 8; kernel++)
+        for (int stride = 0; stride < 8; stride++) {
+            const int i = (kernel * 3 + stride) % 5, ch = (kernel + stride) % 8;
+            const hyv_grid k = {1 + 2 * (kernel & 1), 1 + (kernel & 2), 1 + (kernel & 4) / 2};
+            const hyv_grid s = {1 + (stride & 1), 1 + (stride & 2) / 2, 1 + (stride & 4) / 4};
+            one(&r, grids[i], k, s, channels[ch][0], channels[ch][1], RIG_NORMAL,
+                (int)check_random_int(&random, 0, 7), &random);
+        }
+    const hyv_grid three = {3, 3, 3}, unit = {1, 1, 1};
+    for (int kind = 0; kind < RIG_VALUES; kind++)
+        one(&r, grids[2], three, unit, 5, 9, (rig_values)kind, 7, &random);
+    /* Many rows and several blocks of k. */
+    if (!quick) {
+        one(&r, (hyv_grid){3, 13, 17}, three, unit, 31, 20, RIG_NORMAL, 7, &random);
+        one(&r, (hyv_grid){2, 7, 9}, three, unit, 180, 7, RIG_NORMAL, 4, &random);
+    }
+    rig_close(&r);
+    return check_done();
+}

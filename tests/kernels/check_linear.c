@@ -1,0 +1,176 @@
+/* linear: every storage type and kind of scale, odd sizes, strided and unaligned operands.
+ *
+ * The reference multiplies the decoded, scaled and once rounded weights in double precision.
+ */
+#include "rig.h"
+
+typedef struct call {
+    hyv_mat x;
+    hyv_weight W;
+} call;
+
+static void run(hyv_backend *be, hyv_mat y, void *arg)
+{
+    const call *c = arg;
+    hyv_linear(be, y, c->x, &c->W);
+}
+
+static float decode(const hyv_weight *W, int64_t row, int64_t col)
+{
+    const char *p =
+        (const char *)W->w.data + (size_t)(row * W->w.ld + col) * hyv_type_bytes(W->w.type);
+    uint16_t half = 0;
+    float f = 0.0f;
+    memcpy(&half, p, W->w.type == HYV_F16 || W->w.type == HYV_BF16 ? 2 : 1);
+    switch (W->w.type) {
+    case HYV_F32:
+        memcpy(&f, p, sizeof(f));
+        break;
+    case HYV_F16:
+        f = hyv_f16_to_f32(half);
+        break;
+    case HYV_BF16:
+        f = hyv_bf16_to_f32(half);
+        break;
+    case HYV_F8_E4M3:
+        f = hyv_f8_e4m3_to_f32((uint8_t)half);
+        break;
+    default:
+        f = hyv_f8_e5m2_to_f32((uint8_t)half);
+        break;
+    }
+    if (W->scales == 0)
+        return f;
+    return f * W->scale[W->scales == 1 ? 0 : row];
+}
+
+static void encode(char *p, hyv_type type, float f)
+{
+    const uint16_t half = type == HYV_F16 ? hyv_f32_to_f16(f) : hyv_f32_to_bf16(f);
+    if (type == HYV_F32)
+        memcpy(p, &f, sizeof(f));
+    else if (type == HYV_F16 || type == HYV_BF16)
+        memcpy(p, &half, sizeof(half));
+    else
+        *(uint8_t *)p = type == HYV_F8_E4M3 ? hyv_f32_to_f8_e4m3(f) : hyv_f32_to_f8_e5m2(f);
+}
+
+/* K summands, each product and sum rounded: the error grows with the root of K. */
+static void reference(const call *c, int64_t out, double *want, double *error)
+{
+    const int64_t depth = c->x.cols;
+    for (int64_t i = 0; i < c->x.rows; i++)
+        for (int64_t j = 0; j < out; j++) {
+            double sum = c->W.bias ? (double)c->W.bias[j] : 0.0, size = fabs(sum);
+            for (int64_t k = 0; k < depth; k++) {
+                const double product = (double)*rig_at(c->x, i, k) * (double)decode(&c->W, j, k);
+                sum += product;
+                size += fabs(product);
+            }
+            want[i * out + j] = sum;
+            error[i * out + j] = RIG_UNIT * sqrt((double)depth) * size + 0x1p-149 * (double)depth;
+        }
+}
+
+typedef struct shape {
+    int64_t rows, out, depth;
+} shape;
+
+/* variant: bit 0 strided x and w, 1 bias, 2 and 3 scale, 4 an odd address */
+static void one(const rig *r, shape s, hyv_type type, rig_values kind, int variant,
+                check_random *random)
+{
+    char what[64];
+    const size_t size = hyv_type_bytes(type), odd = variant & 16 ? 1 : 0;
+    const int64_t ld = s.depth + (variant & 1 ? 5 : 0);
+    rig_mat x = rig_new(s.rows, s.depth, variant & 1, HYV_F32);
+    rig_mat y = rig_new(s.rows, s.out, true, HYV_F32), extra = rig_new(2, s.out, false, HYV_F32);
+    char *block = malloc((size_t)(s.out * ld) * size + odd);
+    if (!block)
+        exit(2);
+    rig_fill(x.m, kind, random);
+    rig_fill(extra.m, RIG_NORMAL, random);
+    memset(block, 0xff, (size_t)(s.out * ld) * size + odd);
+    for (int64_t i = 0; i < s.out * s.depth; i++)
+        encode(block + odd + (size_t)(i / s.depth * ld + i % s.depth) * size, type,
+               check_random_normal(random));
+    call c = {.x = x.m, .W = {.w = {block + odd, s.out, s.depth, ld, type}}};
+    c.W.bias = variant & 2 ? rig_at(extra.m, 0, 0) : NULL;
+    c.W.scales = variant & 4 ? (variant & 8 ? s.out : 1) : 0;
+    c.W.scale = c.W.scales ? rig_at(extra.m, 1, 0) : NULL;
+    double *want = rig_doubles(s.rows * s.out), *error = rig_doubles(s.rows * s.out);
+    reference(&c, s.out, want, error);
+    snprintf(what, sizeof(what), "linear %s depth %d variant %d", hyv_type_name(type), (int)s.depth,
+             variant);
+    rig_compare(r, what, &y, run, &c, want, error);
+    free(want);
+    free(error);
+    free(block);
+    rig_free(&x);
+    rig_free(&y);
+    rig_free(&extra);
+}
+
+/* Every bit pattern of the 8 bit types and every upper half of f16's, against a one: decoding is
+ * exact. NaN is left out, which bits it has nobody promises. */
+static void every_pattern(const rig *r, hyv_type type)
+{
+    enum { PATTERNS = 256 };
+    uint8_t weights[2 * PATTERNS] = {0};
+    float one_value = 1.0f;
+    double want[PATTERNS], error[PATTERNS] = {0};
+    rig_mat y = rig_new(1, PATTERNS, true, HYV_F32);
+    const size_t size = hyv_type_bytes(type);
+    for (int i = 0; i < PATTERNS; i++)
+        weights[(size_t)(i + 1) * size - 1] = (uint8_t)i;
+    call c = {.x = {&one_value, 1, 1, 1, HYV_F32}, .W = {.w = {weights, PATTERNS, 1, 1, type}}};
+    for (int i = 0; i < PATTERNS; i++) {
+        if (isnan(decode(&c.W, i, 0)))
+            weights[(size_t)(i + 1) * size - 1] = 0;
+        want[i] = (double)decode(&c.W, i, 0);
+    }
+    rig_compare(r, "linear, every pattern", &y, run, &c, want, error);
+    /* The same values along k, where whole vectors are decoded at once: row i of x selects one. */
+    float *identity = calloc((size_t)PATTERNS * PATTERNS, sizeof(float));
+    rig_mat column = rig_new(PATTERNS, 1, true, HYV_F32);
+    for (int i = 0; identity && i < PATTERNS; i++) {
+        identity[i * PATTERNS + i] = 1.0f;
+        if (isinf(want[i]))
+            want[i] = 0.0, weights[(size_t)(i + 1) * size - 1] = 0; /* times 0 is NaN */
+    }
+    c.x = (hyv_mat){identity, PATTERNS, PATTERNS, PATTERNS, HYV_F32};
+    c.W.w = (hyv_mat){weights, 1, PATTERNS, PATTERNS, type};
+    rig_compare(r, "linear, every pattern along k", &column, run, &c, want, error);
+    free(identity);
+    rig_free(&y);
+    rig_free(&column);
+}
+
+int main(void)
+{
+    static const hyv_type types[] = {HYV_F32, HYV_F16, HYV_BF16, HYV_F8_E4M3, HYV_F8_E5M2};
+    /* Around the tiles (4 x 16, 6 x 16, 14 x 32), few and many rows, several blocks of k. */
+    static const shape shapes[] = {{1, 1, 1},    {1, 33, 40},  {3, 7, 5},      {4, 16, 16},
+                                   {8, 31, 129}, {14, 32, 64}, {15, 65, 17},   {56, 40, 31},
+                                   {57, 40, 31}, {85, 47, 33}, {200, 100, 97}, {343, 19, 50}};
+    static const shape deep[] = {{2, 35, 1601}, {61, 33, 1537}, {171, 70, 4700}};
+    const bool quick = getenv("QUICK") != NULL;
+    check_random random = {31};
+    rig r;
+    rig_open(&r);
+    for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
+        for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
+            one(&r, shapes[s], types[t], RIG_NORMAL, (int)check_random_int(&random, 0, 31),
+                &random);
+        if (types[t] != HYV_F32)
+            every_pattern(&r, types[t]);
+    }
+    for (int variant = 0; variant < 32; variant++)
+        one(&r, shapes[9], types[variant % 5], RIG_NORMAL, variant, &random);
+    for (int kind = 0; kind < RIG_VALUES; kind++)
+        one(&r, shapes[8], HYV_F32, (rig_values)kind, 3, &random);
+    for (size_t s = 0; s < (quick ? 1 : sizeof(deep) / sizeof(deep[0])); s++)
+        one(&r, deep[s], types[s], RIG_NORMAL, 3, &random);
+    rig_close(&r);
+    return check_done();
+}
