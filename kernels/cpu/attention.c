@@ -80,8 +80,8 @@ static void pack_block(void *arg, int64_t index, int thread)
     float *k = a->packed + index * (a->keys_floats + a->values_floats), *v = k + a->keys_floats;
     (void)thread;
     for (int64_t i = 0; i < keys; i += nr)
-        a->f->transpose(k + i * a->d, nr, hyv_row(a->k, first + i) + a->head * a->d, a->k.ld,
-                        (int)least(nr, keys - i), a->d);
+        hyv_pack_mat(&a->k, a->f, k + i * a->d, nr, first + i, (int)least(nr, keys - i),
+                     a->head * a->d, a->d, NULL);
     for (int64_t j = 0; j < a->d; j += nr) {
         const int64_t width = least(nr, a->d - j);
         for (int64_t i = 0; i < keys; i++) {
@@ -133,6 +133,7 @@ static void key_block(const attention *a, const space *s, hyv_mat y, int64_t fir
     const int64_t first = index * HYV_KEY_BLOCK, keys = least(HYV_KEY_BLOCK, a->k.rows - first);
     const float *k = a->packed + index * (a->keys_floats + a->values_floats);
     const float *v = k + a->keys_floats;
+    const hyv_mat scores = {s->scores, rows, keys, HYV_KEY_BLOCK, HYV_F32};
     for (int64_t i = 0; i < rows; i += mr)
         hyv_gemm_panels(f, (int)least(mr, rows - i), keys, a->d, s->q + i * a->d, k, nr * a->d,
                         s->scores + i * HYV_KEY_BLOCK, HYV_KEY_BLOCK, s->zeros, s->edge);
@@ -140,7 +141,7 @@ static void key_block(const attention *a, const space *s, hyv_mat y, int64_t fir
         softmax_row(a, s, first_row + i, i, hyv_row(y, i), first, keys);
     for (int64_t i = 0; i < rows; i += mr) {
         const int n = (int)least(mr, rows - i);
-        f->transpose(s->p, mr, s->scores + i * HYV_KEY_BLOCK, HYV_KEY_BLOCK, n, keys);
+        hyv_pack_mat(&scores, f, s->p, mr, i, n, 0, keys, NULL);
         hyv_gemm_panels(f, n, a->d, keys, s->p, v, nr * keys, hyv_row(y, i), y.ld,
                         first == 0 ? s->zeros : NULL, s->edge);
     }
@@ -162,8 +163,8 @@ static void query_rows(void *arg, int64_t index, int thread)
     (void)floats;
     memset(s.zeros, 0, (size_t)(s.top - s.zeros) * sizeof(float));
     for (int64_t i = 0; i < rows; i += a->f->mr)
-        a->f->transpose(s.q + i * a->d, a->f->mr, hyv_row(q, i), q.ld,
-                        (int)least(a->f->mr, rows - i), a->d);
+        hyv_pack_mat(&q, a->f, s.q + i * a->d, a->f->mr, i, (int)least(a->f->mr, rows - i), 0, a->d,
+                     NULL);
     for (int64_t i = 0; i < rows; i++) {
         s.top[i] = -INFINITY;
         s.sum[i] = 0.0f;

@@ -4,8 +4,6 @@
  * voxel that this tap reads, coordinates clamped into the grid. It exists only as packed panels.
  * Weights are those of linear.
  */
-#include <string.h>
-
 #include "gemm.h"
 
 typedef struct taps {
@@ -29,25 +27,28 @@ static const float *tap_row(const taps *p, hyv_grid at, int64_t tap)
     return hyv_row(p->x, (t * p->grid.h + h) * p->grid.w + w);
 }
 
-/* Gathers row by row into the buffer, then packs that. */
+/* Packs stretches of one tap's channels; a voxel's channels stand side by side already. */
 static void pack_taps(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                       int64_t first, int n, int64_t k0, int64_t depth, float *buffer)
 {
     const taps *p = operand;
     const int64_t channels = p->x.cols;
+    hyv_grid at[HYV_GEMM_MR_MAX];
+    const float *rows[HYV_GEMM_MR_MAX];
+    (void)buffer;
     for (int i = 0; i < n; i++) {
-        const int64_t r = first + i;
-        const hyv_grid at = {r / (p->out.h * p->out.w), r / p->out.w % p->out.h, r % p->out.w};
-        for (int64_t done = 0; done < depth;) {
-            const int64_t tap = (k0 + done) / channels, channel = (k0 + done) % channels;
-            const int64_t left = channels - channel, want = depth - done;
-            const int64_t count = left < want ? left : want;
-            memcpy(buffer + i * depth + done, tap_row(p, at, tap) + channel,
-                   (size_t)count * sizeof(float));
-            done += count;
-        }
+        const int64_t r = first + i, frame = p->out.h * p->out.w;
+        at[i] = (hyv_grid){r / frame, r / p->out.w % p->out.h, r % p->out.w};
     }
-    f->transpose(out, width, buffer, depth, n, depth);
+    for (int64_t done = 0; done < depth;) {
+        const int64_t tap = (k0 + done) / channels, channel = (k0 + done) % channels;
+        const int64_t left = channels - channel, want = depth - done;
+        const int64_t count = left < want ? left : want;
+        for (int i = 0; i < n; i++)
+            rows[i] = tap_row(p, at[i], tap) + channel;
+        f->transpose(out + done * width, width, rows, n, count);
+        done += count;
+    }
 }
 
 void hyv_cpu_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,

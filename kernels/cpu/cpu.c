@@ -11,12 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "../half.h"
 #include "gemm.h"
 #include "rows.h"
 
-enum { ALIGNMENT = 64, ROWS_GRAIN = 16384 };
+enum { ALIGNMENT = 64, ROWS_GRAIN = 16384, DEFAULT_CACHE = 512 << 10 };
 
 static const char *const isa_names[] = {"c", "avx2", "avx512"};
 
@@ -196,6 +197,8 @@ static int cpu_create(hyv_backend *be, const hyv_backend_config *config)
     cpu->threads = config->threads > 0 ? config->threads : hyv_pool_processors();
     if (cpu->threads > HYV_THREADS_MAX_CPU)
         cpu->threads = HYV_THREADS_MAX_CPU;
+    const long cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    cpu->cache_bytes = cache > 0 ? (size_t)cache : DEFAULT_CACHE;
     cpu->rows = hyv_rows_for(isa);
     cpu->gemm = hyv_gemm_for(isa);
     be->impl = cpu;

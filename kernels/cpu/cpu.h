@@ -40,6 +40,7 @@ struct hyv_gemm_functions; /* gemm.h */
 typedef struct hyv_cpu {
     hyv_isa isa;
     int threads;
+    size_t cache_bytes; /* of a second-level cache */
     hyv_pool *pool;
     hyv_scratch scratch[HYV_THREADS_MAX_CPU];
     hyv_scratch shared; /* of the operator that runs */

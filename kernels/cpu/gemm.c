@@ -1,9 +1,9 @@
-/* The blocked driver of the packed product, its packers for plain matrices, and the micro-kernel in
+/* The blocked driver of the packed product, its packer for plain matrices, and the micro-kernel in
  * plain C.
  *
- * Two orders of loops: many rows pack a block of the right operand once for all threads; few rows
- * (vectors, short texts) give each thread its own columns, so that weights are read once and
- * nothing waits. Knows no operator.
+ * Two orders of loops: many rows pack a part of the right operand once for all threads, which then
+ * share the rows; few rows (vectors, short texts) pack the left operand and share the columns, so
+ * that weights are read once, by the thread that multiplies them. Knows no operator.
  */
 #include "gemm.h"
 
@@ -32,11 +32,11 @@ static void kernel_c(int rows, int64_t depth, const float *a, const float *b, fl
     }
 }
 
-static void transpose_c(float *out, int width, const float *in, int64_t ld, int n, int64_t depth)
+static void transpose_c(float *out, int width, const float *const *in, int n, int64_t depth)
 {
     for (int64_t k = 0; k < depth; k++) {
         for (int i = 0; i < n; i++)
-            out[k * width + i] = in[i * ld + k];
+            out[k * width + i] = in[i][k];
         for (int i = n; i < width; i++)
             out[k * width + i] = 0.0f;
     }
@@ -98,8 +98,11 @@ void hyv_pack_mat(const void *operand, const hyv_gemm_functions *f, float *out, 
                   int64_t first, int n, int64_t k0, int64_t depth, float *buffer)
 {
     const hyv_mat *m = operand;
+    const float *rows[HYV_GEMM_NR_MAX];
     (void)buffer;
-    f->transpose(out, width, hyv_row(*m, first) + k0, m->ld, n, depth);
+    for (int i = 0; i < n; i++)
+        rows[i] = hyv_row(*m, first + i) + k0;
+    f->transpose(out, width, rows, n, depth);
 }
 
 void hyv_gemm_panels(const hyv_gemm_functions *f, int rows, int64_t cols, int64_t depth,
@@ -122,14 +125,25 @@ void hyv_gemm_panels(const hyv_gemm_functions *f, int rows, int64_t cols, int64_
 /* ---- blocking ---------------------------------------------------------------------------------
  */
 
+enum { TASKS_A_THREAD = 4 }; /* so that a disturbed thread holds up no other for long */
+
 typedef struct job {
     const hyv_gemm_call *call;
     const hyv_gemm_functions *f;
     hyv_cpu *cpu;
-    float *right; /* packed right block (many rows) or packed left operand (few rows) */
-    float *start; /* bias, padded to whole panels; of all columns */
-    int64_t j0, cols, k0, depth;
+    float *start;      /* bias of all columns, padded to whole panels */
+    float *packed;     /* a part of the right operand (many rows), or all of the left */
+    int64_t j0, cols;  /* of that part: columns, */
+    int64_t k0, depth; /* and k */
+    int64_t row_tasks, col_tasks;
 } job;
+
+/* What a thread works in. */
+typedef struct space {
+    float *panels; /* left ones of a task, or a right one */
+    float *buffer; /* the packer's */
+    float *edge;   /* a tile at the right edge */
+} space;
 
 static int64_t round_up(int64_t n, int64_t unit)
 {
@@ -141,16 +155,30 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Where a thread packs its panel, what a packer works in, and the edge tile. */
-static float *thread_panel(const job *g, int thread)
+/* The first of `count` things that belongs to part `index` of `parts`. */
+static int64_t part(int64_t index, int64_t count, int64_t parts)
 {
-    return (float *)(void *)g->cpu->scratch[thread].data;
+    return index * count / parts;
 }
 
-static size_t thread_floats(void)
+/* Room for the left panels of a task, or for a right one. */
+static size_t panels_floats(int64_t rows, int64_t depth)
 {
-    return (size_t)HYV_GEMM_ROWS * HYV_GEMM_DEPTH + (size_t)HYV_GEMM_NR_MAX * HYV_GEMM_DEPTH +
-           (size_t)HYV_GEMM_MR_MAX * HYV_GEMM_NR_MAX;
+    const int64_t left = least(rows, HYV_GEMM_ROWS) + HYV_GEMM_MR_MAX;
+    return (size_t)((left > HYV_GEMM_NR_MAX ? left : HYV_GEMM_NR_MAX) *
+                    least(depth, HYV_GEMM_DEPTH));
+}
+
+static size_t thread_floats(int64_t rows, int64_t depth)
+{
+    return panels_floats(rows, depth) + HYV_GEMM_BUFFER + HYV_GEMM_MR_MAX * HYV_GEMM_NR_MAX;
+}
+
+static space thread_space(const job *g, int thread)
+{
+    float *base = (float *)(void *)g->cpu->scratch[thread].data;
+    float *buffer = base + panels_floats(g->call->rows, g->call->depth);
+    return (space){base, buffer, buffer + HYV_GEMM_BUFFER};
 }
 
 static void pack_right_panel(void *arg, int64_t index, int thread)
@@ -158,45 +186,77 @@ static void pack_right_panel(void *arg, int64_t index, int thread)
     const job *g = arg;
     const int nr = g->f->nr;
     const int64_t first = g->j0 + index * nr;
-    g->call->pack_right(g->call->right, g->f, g->right + index * nr * g->depth, nr, first,
+    g->call->pack_right(g->call->right, g->f, g->packed + index * nr * g->depth, nr, first,
                         (int)least(nr, g->j0 + g->cols - first), g->k0, g->depth,
-                        thread_panel(g, thread));
+                        thread_space(g, thread).buffer);
 }
 
-/* A block of rows times the packed right block. */
-static void multiply_rows(void *arg, int64_t index, int thread)
+/* Rows [i0, i1) times columns [j0, j1) of the packed part, one block of k after the other. */
+static void multiply_block(void *arg, int64_t index, int thread)
 {
     const job *g = arg;
     const hyv_gemm_call *c = g->call;
+    const space s = thread_space(g, thread);
     const int mr = g->f->mr, nr = g->f->nr;
-    float *a = thread_panel(g, thread);
-    float *buffer = a + (size_t)HYV_GEMM_ROWS * HYV_GEMM_DEPTH;
-    float *edge = buffer + (size_t)HYV_GEMM_NR_MAX * HYV_GEMM_DEPTH;
-    const int64_t first = index * HYV_GEMM_ROWS, end = least(c->rows, first + HYV_GEMM_ROWS);
-    for (int64_t i = first; i < end; i += mr)
-        c->pack_left(c->left, g->f, a + (i - first) * g->depth, mr, i, (int)least(mr, end - i),
-                     g->k0, g->depth, buffer);
-    for (int64_t j = 0; j < g->cols; j += nr) {
-        const float *start = g->k0 == 0 ? g->start + g->j0 + j : NULL;
-        for (int64_t i = first; i < end; i += mr)
-            hyv_gemm_panels(g->f, (int)least(mr, end - i), least(nr, g->cols - j), g->depth,
-                            a + (i - first) * g->depth, g->right + j * g->depth, 0,
-                            hyv_row(c->y, i) + g->j0 + j, c->y.ld, start, edge);
+    const int64_t row = index / g->col_tasks, col = index % g->col_tasks;
+    const int64_t row_panels = round_up(c->rows, mr) / mr, col_panels = round_up(g->cols, nr) / nr;
+    const int64_t i0 = part(row, row_panels, g->row_tasks) * mr;
+    const int64_t i1 = least(c->rows, part(row + 1, row_panels, g->row_tasks) * mr);
+    const int64_t j0 = part(col, col_panels, g->col_tasks) * nr;
+    const int64_t j1 = least(g->cols, part(col + 1, col_panels, g->col_tasks) * nr);
+    for (int64_t k = 0; k < g->depth; k += HYV_GEMM_DEPTH) {
+        const int64_t depth = least(HYV_GEMM_DEPTH, g->depth - k);
+        for (int64_t i = i0; i < i1; i += mr)
+            c->pack_left(c->left, g->f, s.panels + (i - i0) * depth, mr, i, (int)least(mr, i1 - i),
+                         g->k0 + k, depth, s.buffer);
+        for (int64_t j = j0; j < j1; j += nr) {
+            const float *start = g->k0 + k == 0 ? g->start + g->j0 + j : NULL;
+            for (int64_t i = i0; i < i1; i += mr)
+                hyv_gemm_panels(g->f, (int)least(mr, i1 - i), least(nr, j1 - j), depth,
+                                s.panels + (i - i0) * depth, g->packed + j * g->depth + k * nr, 0,
+                                hyv_row(c->y, i) + g->j0 + j, c->y.ld, start, s.edge);
+        }
     }
+}
+
+/* Rows a task: its block of the left operand shares the second cache with a right panel. */
+static int64_t block_rows(const hyv_cpu *cpu)
+{
+    const int64_t rows = (int64_t)(cpu->cache_bytes / 2 / (HYV_GEMM_DEPTH * sizeof(float)));
+    return rows < HYV_GEMM_ROWS / 4 ? HYV_GEMM_ROWS / 4 : least(rows, HYV_GEMM_ROWS);
+}
+
+/* Shares the rows out; the columns too where there are not enough rows. */
+static void plan_tasks(job *g)
+{
+    const int mr = g->f->mr;
+    const int64_t panels = round_up(g->call->rows, mr) / mr, most = block_rows(g->cpu) / mr;
+    const int64_t threads = g->cpu->threads, wanted = threads * TASKS_A_THREAD;
+    const int64_t needed = round_up((panels + most - 1) / most, threads);
+    g->row_tasks = least(panels, needed > wanted ? needed : wanted);
+    g->col_tasks = (wanted + g->row_tasks - 1) / g->row_tasks;
+}
+
+/* Columns packed at once: whole panels, as many as the memory for them holds. */
+static int64_t pass_cols(int64_t cols, int64_t depth)
+{
+    const int64_t room = HYV_GEMM_PASS / least(depth, HYV_GEMM_DEPTH_PASS);
+    const int64_t most = room / HYV_GEMM_NR_MAX * HYV_GEMM_NR_MAX;
+    const int64_t passes = (cols + most - 1) / most;
+    return round_up((cols + passes - 1) / passes, HYV_GEMM_NR_MAX);
 }
 
 static void many_rows(hyv_backend *be, job *g)
 {
     const hyv_gemm_call *c = g->call;
-    const int64_t blocks = (c->rows + HYV_GEMM_ROWS - 1) / HYV_GEMM_ROWS;
-    for (g->j0 = 0; g->j0 < c->cols; g->j0 += HYV_GEMM_COLS) {
-        g->cols = least(HYV_GEMM_COLS, c->cols - g->j0);
-        for (g->k0 = 0; g->k0 < c->depth; g->k0 += HYV_GEMM_DEPTH) {
-            g->depth = least(HYV_GEMM_DEPTH, c->depth - g->k0);
+    const int64_t cols = pass_cols(c->cols, c->depth);
+    plan_tasks(g);
+    for (g->j0 = 0; g->j0 < c->cols; g->j0 += cols) {
+        g->cols = least(cols, c->cols - g->j0);
+        for (g->k0 = 0; g->k0 < c->depth && !be->err; g->k0 += HYV_GEMM_DEPTH_PASS) {
+            g->depth = least(HYV_GEMM_DEPTH_PASS, c->depth - g->k0);
             hyv_pool_run(be, round_up(g->cols, g->f->nr) / g->f->nr, pack_right_panel, g);
-            hyv_pool_run(be, blocks, multiply_rows, g);
-            if (be->err)
-                return;
+            hyv_pool_run(be, g->row_tasks * g->col_tasks, multiply_block, g);
         }
     }
 }
@@ -206,18 +266,16 @@ static void multiply_panel(void *arg, int64_t index, int thread)
 {
     const job *g = arg;
     const hyv_gemm_call *c = g->call;
+    const space s = thread_space(g, thread);
     const int mr = g->f->mr, nr = g->f->nr;
-    float *b = thread_panel(g, thread);
-    float *buffer = b + (size_t)HYV_GEMM_NR_MAX * HYV_GEMM_DEPTH;
-    float *edge = buffer + (size_t)HYV_GEMM_NR_MAX * HYV_GEMM_DEPTH;
     const int64_t j = index * nr, cols = least(nr, c->cols - j);
     for (int64_t k = 0; k < c->depth; k += HYV_GEMM_DEPTH) {
         const int64_t depth = least(HYV_GEMM_DEPTH, c->depth - k);
-        c->pack_right(c->right, g->f, b, nr, j, (int)cols, k, depth, buffer);
+        c->pack_right(c->right, g->f, s.panels, nr, j, (int)cols, k, depth, s.buffer);
         for (int64_t i = 0; i < c->rows; i += mr)
             hyv_gemm_panels(g->f, (int)least(mr, c->rows - i), cols, depth,
-                            g->right + i * c->depth + k * mr, b, 0, hyv_row(c->y, i) + j, c->y.ld,
-                            k == 0 ? g->start + j : NULL, edge);
+                            g->packed + i * c->depth + k * mr, s.panels, 0, hyv_row(c->y, i) + j,
+                            c->y.ld, k == 0 ? g->start + j : NULL, s.edge);
     }
 }
 
@@ -226,27 +284,25 @@ static void few_rows(hyv_backend *be, job *g)
     const hyv_gemm_call *c = g->call;
     const int mr = g->f->mr;
     for (int64_t i = 0; i < c->rows; i += mr)
-        for (int64_t k = 0; k < c->depth; k += HYV_GEMM_DEPTH)
-            c->pack_left(c->left, g->f, g->right + i * c->depth + k * mr, mr, i,
-                         (int)least(mr, c->rows - i), k, least(HYV_GEMM_DEPTH, c->depth - k),
-                         thread_panel(g, 0));
+        c->pack_left(c->left, g->f, g->packed + i * c->depth, mr, i, (int)least(mr, c->rows - i), 0,
+                     c->depth, thread_space(g, 0).buffer);
     hyv_pool_run(be, round_up(c->cols, g->f->nr) / g->f->nr, multiply_panel, g);
 }
 
-/* Floats of the shared block: bias and what `right` holds. */
+/* Floats of the shared memory: bias and what `packed` holds. */
 static size_t shared_floats(int64_t rows, int64_t cols, int64_t depth)
 {
     const int64_t bias = round_up(cols, HYV_GEMM_NR_MAX);
-    const int64_t packed =
-        rows <= HYV_GEMM_FEW_ROWS
-            ? (rows + HYV_GEMM_MR_MAX) * depth /* whole panels of any mr */
-            : round_up(least(cols, HYV_GEMM_COLS), HYV_GEMM_NR_MAX) * least(depth, HYV_GEMM_DEPTH);
+    const int64_t packed = rows <= HYV_GEMM_FEW_ROWS
+                               ? (rows + HYV_GEMM_MR_MAX) * depth /* whole panels of any mr */
+                               : pass_cols(cols, depth) * least(depth, HYV_GEMM_DEPTH_PASS);
     return (size_t)(bias + packed);
 }
 
 size_t hyv_gemm_scratch(int64_t rows, int64_t cols, int64_t depth, int threads)
 {
-    return (shared_floats(rows, cols, depth) + (size_t)threads * thread_floats()) * sizeof(float);
+    return (shared_floats(rows, cols, depth) + (size_t)threads * thread_floats(rows, depth)) *
+           sizeof(float);
 }
 
 void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
@@ -254,10 +310,11 @@ void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
     hyv_cpu *cpu = hyv_cpu_of(be);
     const size_t bytes = shared_floats(call->rows, call->cols, call->depth) * sizeof(float);
     float *shared = hyv_cpu_scratch(be, &cpu->shared, bytes);
-    if (!shared || !hyv_cpu_scratch_all(be, thread_floats() * sizeof(float)))
+    const size_t thread_bytes = thread_floats(call->rows, call->depth) * sizeof(float);
+    if (!shared || !hyv_cpu_scratch_all(be, thread_bytes))
         return;
     const int64_t padded = round_up(call->cols, HYV_GEMM_NR_MAX);
-    job g = {.call = call, .f = cpu->gemm, .cpu = cpu, .right = shared + padded, .start = shared};
+    job g = {.call = call, .f = cpu->gemm, .cpu = cpu, .start = shared, .packed = shared + padded};
     memset(shared, 0, (size_t)padded * sizeof(float));
     if (call->bias)
         memcpy(shared, call->bias, (size_t)call->cols * sizeof(float));

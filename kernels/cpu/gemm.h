@@ -15,11 +15,12 @@
 enum {
     HYV_GEMM_MR_MAX = 16,
     HYV_GEMM_NR_MAX = 32,
-    HYV_GEMM_DEPTH = 384, /* k a block: a left panel of it stays in the first cache */
-    HYV_GEMM_ROWS = 168,  /* rows a task: with DEPTH, a quarter of a second cache of 1 MiB */
-    HYV_GEMM_COLS = 3072, /* columns a pass: with DEPTH, 4.5 MiB of the last cache */
-    HYV_GEMM_FEW_ROWS =
-        56 /* up to here the left operand is packed whole and threads share columns */
+    HYV_GEMM_DEPTH = 768,       /* k a block: long enough that loading and storing sums is cheap */
+    HYV_GEMM_DEPTH_PASS = 4608, /* k packed at once of the right operand, */
+    HYV_GEMM_PASS = 3145728,    /* floats of it packed at once, */
+    HYV_GEMM_ROWS = 168,        /* and rows a task of the left at most: half of a 1 MiB L2 cache */
+    HYV_GEMM_FEW_ROWS = 56,     /* up to here the left operand is packed whole, once */
+    HYV_GEMM_BUFFER = 4096      /* floats that a packer may work in: half of an L1 cache */
 };
 
 typedef struct hyv_gemm_functions {
@@ -28,8 +29,9 @@ typedef struct hyv_gemm_functions {
      * nr]. With `start` [nr] the sums begin there instead of at c. */
     void (*kernel)(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
                    const float *start);
-    /* out[k * width + i] = in[i * ld + k] for i < n <= width, 0 for n <= i < width; k < depth. */
-    void (*transpose)(float *out, int width, const float *in, int64_t ld, int n, int64_t depth);
+    /* out[k * width + i] = in[i][k] for i < n <= width, 0 for n <= i < width; k < depth. Width is
+     * mr or nr. */
+    void (*transpose)(float *out, int width, const float *const *in, int n, int64_t depth);
     /* f32 from `count` elements of another type; `in` may be unaligned. */
     void (*decode)(float *out, const void *in, hyv_type type, int64_t count);
 } hyv_gemm_functions;
@@ -42,7 +44,7 @@ const hyv_gemm_functions *hyv_gemm_for(hyv_isa isa);
 void hyv_gemm_decode_c(float *out, const void *in, hyv_type type, int64_t count);
 
 /* An operand: writes elements [k0, k0 + depth) of rows [first, first + n) of a matrix as out[k *
- * width + i], zeros for n <= i < width. `buffer` has room for width * depth floats. */
+ * width + i], zeros for n <= i < width. `buffer` has HYV_GEMM_BUFFER floats. */
 typedef void hyv_pack(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                       int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
 

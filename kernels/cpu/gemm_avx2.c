@@ -64,12 +64,10 @@ static void kernel(int rows, int64_t depth, const float *a, const float *b, floa
     }
 }
 
-/* An 8 x 8 block: rows of `in` become columns of `out`. */
-static inline void transpose_8(float *out, int width, const float *in, int64_t ld)
+/* Rows of an 8 x 8 block become columns. */
+static inline void flip(__m256 r[LANES])
 {
-    __m256 r[8], t[8];
-    for (int i = 0; i < 8; i++)
-        r[i] = _mm256_loadu_ps(in + i * ld);
+    __m256 t[LANES];
     for (int i = 0; i < 4; i++) {
         t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
         t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
@@ -81,45 +79,99 @@ static inline void transpose_8(float *out, int width, const float *in, int64_t l
         r[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
     }
     for (int i = 0; i < 4; i++) {
-        _mm256_storeu_ps(out + i * width, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-        _mm256_storeu_ps(out + (i + 4) * width, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+        t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+        t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
     }
+    for (int i = 0; i < LANES; i++)
+        r[i] = t[i];
 }
 
-/* Whole blocks by transpose_8, what is left one by one. */
-static void transpose(float *out, int width, const float *in, int64_t ld, int n, int64_t depth)
+/* 8 lanes, or the MR of a left panel; a masked store would be slow. */
+static inline void store(float *out, __m256 v, int lanes)
 {
-    const int whole = n / LANES * LANES;
-    int64_t k = 0;
-    for (; k + LANES <= depth; k += LANES)
-        for (int i = 0; i < whole; i += LANES)
-            transpose_8(out + k * width + i, width, in + i * ld + k, ld);
-    if (k < depth)
-        hyv_gemm_c.transpose(out + k * width, width, in + k, ld, n, depth - k);
-    for (int64_t j = 0; j < k; j++) {
-        for (int i = whole; i < n; i++)
-            out[j * width + i] = in[i * ld + j];
-        for (int i = n; i < width; i++)
-            out[j * width + i] = 0.0f;
+    if (lanes == LANES) {
+        _mm256_storeu_ps(out, v);
+        return;
     }
+    _mm_storeu_ps(out, _mm256_castps256_ps128(v));
+    _mm_storel_pi((__m64 *)(void *)(out + 4), _mm256_extractf128_ps(v, 1));
+}
+
+/* Up to 8 rows; whole blocks of 8 k, then one that masks what is not there. */
+static inline void transpose_rows(float *out, int width, const float *const *in, int n, int lanes,
+                                  int64_t depth)
+{
+    __m256 r[LANES];
+    int64_t k = 0;
+    for (; k + LANES <= depth; k += LANES) {
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES; i++)
+            r[i] = i < n ? _mm256_loadu_ps(in[i] + k) : _mm256_setzero_ps();
+        flip(r);
+        for (int i = 0; i < LANES; i++)
+            store(out + (k + i) * width, r[i], lanes);
+    }
+    if (k == depth)
+        return;
+    const __m256i order = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i loaded = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(depth - k)), order);
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES; i++)
+        r[i] = i < n ? _mm256_maskload_ps(in[i] + k, loaded) : _mm256_setzero_ps();
+    flip(r);
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES; i++)
+        if (k + i < depth)
+            store(out + (k + i) * width, r[i], lanes);
+}
+
+static void transpose(float *out, int width, const float *const *in, int n, int64_t depth)
+{
+    for (int i = 0; i < width; i += LANES)
+        transpose_rows(out + i, width, in + i, n - i, width - i < LANES ? MR : LANES, depth);
+}
+
+/* e4m3 as f16 with an exponent smaller by 8: times 256 puts it right; 480 would be its NaN. */
+static inline __m256 decode_e4m3(__m128i bytes)
+{
+    const __m128i wide = _mm_cvtepu8_epi16(bytes);
+    const __m128i sign = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x80)), 8);
+    const __m128i rest = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x7f)), 7);
+    const __m128i nan = _mm_cmpeq_epi16(rest, _mm_set1_epi16(0x7f << 7));
+    const __m128i half = _mm_blendv_epi8(rest, _mm_set1_epi16(0x7e00), nan);
+    return _mm256_mul_ps(_mm256_cvtph_ps(_mm_or_si128(half, sign)), _mm256_set1_ps(256.0f));
 }
 
 static void decode(float *out, const void *in, hyv_type type, int64_t count)
 {
-    const uint16_t *p = in;
+    const uint8_t *p = in;
+    const int64_t size = (int64_t)hyv_type_bytes(type);
     int64_t i = 0;
-    if (type == HYV_F16)
-        for (; i + LANES <= count; i += LANES)
-            _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + i))));
-    else if (type == HYV_BF16)
-        for (; i + LANES <= count; i += LANES) {
-            const __m128i half = _mm_loadu_si128((const __m128i *)(p + i));
-            const __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16);
-            _mm256_storeu_ps(out + i, _mm256_castsi256_ps(bits));
+    for (; i + LANES <= count; i += LANES) {
+        const void *from = p + i * size;
+        __m256 v;
+        switch (type) {
+        case HYV_F32:
+            v = _mm256_loadu_ps(from);
+            break;
+        case HYV_F16:
+            v = _mm256_cvtph_ps(_mm_loadu_si128(from));
+            break;
+        case HYV_BF16:
+            v = _mm256_castsi256_ps(
+                _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), 16));
+            break;
+        case HYV_F8_E4M3:
+            v = decode_e4m3(_mm_loadl_epi64(from));
+            break;
+        default: /* e5m2: the upper half of an f16 */
+            v = _mm256_cvtph_ps(_mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64(from)), 8));
+            break;
         }
+        _mm256_storeu_ps(out + i, v);
+    }
     if (i < count)
-        hyv_gemm_decode_c(out + i, (const char *)in + (size_t)i * hyv_type_bytes(type), type,
-                          count - i);
+        hyv_gemm_decode_c(out + i, p + i * size, type, count - i);
 }
 
 const hyv_gemm_functions hyv_gemm_avx2 = {

@@ -1,4 +1,4 @@
-/* The micro-kernel, the transposition and the decoders for AVX512.
+/* The micro-kernel, the transposition and the decoders for AVX-512.
  *
  * 14 rows by 32 columns: 28 sums of 16 lanes, two vectors of the right panel and a broadcast fill
  * the registers. The order of the sum is that of the plain C kernel: one fused multiply-add a k.
@@ -9,7 +9,7 @@
 
 #include <immintrin.h>
 
-enum { MR = 14, NR = 32, LANES = 16 };
+enum { MR = 14, NR = 32, LANES = 16, AHEAD = 16 }; /* AHEAD: k that are prefetched */
 
 /* With `rows` a constant everything stays in registers. */
 static inline __attribute__((always_inline)) void tile(const int rows, int64_t depth,
@@ -24,6 +24,8 @@ static inline __attribute__((always_inline)) void tile(const int rows, int64_t d
         sum[i][1] = _mm512_loadu_ps(from + LANES);
     }
     for (int64_t k = 0; k < depth; k++) {
+        _mm_prefetch(b + (k + AHEAD) * NR, _MM_HINT_T0);
+        _mm_prefetch(b + (k + AHEAD) * NR + LANES, _MM_HINT_T0);
         const __m512 b0 = _mm512_loadu_ps(b + k * NR), b1 = _mm512_loadu_ps(b + k * NR + LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
@@ -88,13 +90,10 @@ static void kernel(int rows, int64_t depth, const float *a, const float *b, floa
     }
 }
 
-/* A 16 x 16 block: rows of `in` become columns of `out`. Pairs, fours, then quarters change places.
- */
-static inline void transpose_16(float *out, int width, const float *in, int64_t ld)
+/* Rows of a 16 x 16 block become columns: pairs, fours, then quarters change places. */
+static inline void flip(__m512 r[LANES])
 {
-    __m512 r[16], t[16];
-    for (int i = 0; i < 16; i++)
-        r[i] = _mm512_loadu_ps(in + i * ld);
+    __m512 t[LANES];
     for (int i = 0; i < 8; i++) {
         t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
         t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
@@ -112,48 +111,89 @@ static inline void transpose_16(float *out, int width, const float *in, int64_t 
         t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
     }
     for (int i = 0; i < 4; i++) {
-        _mm512_storeu_ps(out + i * width, _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88));
-        _mm512_storeu_ps(out + (i + 8) * width, _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd));
-        _mm512_storeu_ps(out + (i + 4) * width, _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88));
-        _mm512_storeu_ps(out + (i + 12) * width, _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd));
+        r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
+        r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
+        r[i + 4] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88);
+        r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd);
     }
 }
 
-/* Whole blocks by transpose_16, what is left one by one. */
-static void transpose(float *out, int width, const float *in, int64_t ld, int n, int64_t depth)
+/* Up to 16 rows; whole blocks of 16 k, then one that masks what is not there. */
+static inline void transpose_rows(float *out, int width, const float *const *in, int n, int lanes,
+                                  int64_t depth)
 {
-    const int whole = n / LANES * LANES;
+    const __mmask16 stored = (__mmask16)((1u << lanes) - 1);
+    __m512 r[LANES];
     int64_t k = 0;
-    for (; k + LANES <= depth; k += LANES)
-        for (int i = 0; i < whole; i += LANES)
-            transpose_16(out + k * width + i, width, in + i * ld + k, ld);
-    if (k < depth)
-        hyv_gemm_c.transpose(out + k * width, width, in + k, ld, n, depth - k);
-    for (int64_t j = 0; j < k; j++) {
-        for (int i = whole; i < n; i++)
-            out[j * width + i] = in[i * ld + j];
-        for (int i = n; i < width; i++)
-            out[j * width + i] = 0.0f;
+    for (; k + LANES <= depth; k += LANES) {
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            r[i] = i < n ? _mm512_loadu_ps(in[i] + k) : _mm512_setzero_ps();
+        flip(r);
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            _mm512_mask_storeu_ps(out + (k + i) * width, stored, r[i]);
     }
+    if (k == depth)
+        return;
+    const __mmask16 loaded = (__mmask16)((1u << (depth - k)) - 1);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+        r[i] = i < n ? _mm512_maskz_loadu_ps(loaded, in[i] + k) : _mm512_setzero_ps();
+    flip(r);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+        if (k + i < depth)
+            _mm512_mask_storeu_ps(out + (k + i) * width, stored, r[i]);
+}
+
+static void transpose(float *out, int width, const float *const *in, int n, int64_t depth)
+{
+    for (int i = 0; i < width; i += LANES)
+        transpose_rows(out + i, width, in + i, n - i, width - i < LANES ? width - i : LANES, depth);
+}
+
+/* e4m3 as f16 with an exponent smaller by 8: times 256 puts it right; 480 would be its NaN. */
+static inline __m512 decode_e4m3(__m128i bytes)
+{
+    const __m256i wide = _mm256_cvtepu8_epi16(bytes);
+    const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x80)), 8);
+    const __m256i rest = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x7f)), 7);
+    const __mmask16 nan = _mm256_cmpeq_epi16_mask(rest, _mm256_set1_epi16(0x7f << 7));
+    const __m256i half = _mm256_mask_mov_epi16(rest, nan, _mm256_set1_epi16(0x7e00));
+    return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_or_si256(half, sign)), _mm512_set1_ps(256.0f));
 }
 
 static void decode(float *out, const void *in, hyv_type type, int64_t count)
 {
-    const uint16_t *p = in;
+    const uint8_t *p = in;
+    const int64_t size = (int64_t)hyv_type_bytes(type);
     int64_t i = 0;
-    if (type == HYV_F16)
-        for (; i + LANES <= count; i += LANES)
-            _mm512_storeu_ps(out + i,
-                             _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p + i))));
-    else if (type == HYV_BF16)
-        for (; i + LANES <= count; i += LANES) {
-            const __m256i half = _mm256_loadu_si256((const __m256i *)(p + i));
-            const __m512i bits = _mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
-            _mm512_storeu_ps(out + i, _mm512_castsi512_ps(bits));
+    for (; i + LANES <= count; i += LANES) {
+        const void *from = p + i * size;
+        __m512 v;
+        switch (type) {
+        case HYV_F32:
+            v = _mm512_loadu_ps(from);
+            break;
+        case HYV_F16:
+            v = _mm512_cvtph_ps(_mm256_loadu_si256(from));
+            break;
+        case HYV_BF16:
+            v = _mm512_castsi512_ps(
+                _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from)), 16));
+            break;
+        case HYV_F8_E4M3:
+            v = decode_e4m3(_mm_loadu_si128(from));
+            break;
+        default: /* e5m2: the upper half of an f16 */
+            v = _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(from)), 8));
+            break;
         }
+        _mm512_storeu_ps(out + i, v);
+    }
     if (i < count)
-        hyv_gemm_decode_c(out + i, (const char *)in + (size_t)i * hyv_type_bytes(type), type,
-                          count - i);
+        hyv_gemm_decode_c(out + i, p + i * size, type, count - i);
 }
 
 const hyv_gemm_functions hyv_gemm_avx512 = {

@@ -1,27 +1,43 @@
 /* linear: y = x . w^T + bias through the packed product.
  *
- * Weights of any storage type are decoded while they are packed, a few rows at a time; with a scale
- * the effective weight is decode(w) * scale, rounded once.
+ * Weights of any storage type are decoded while they are packed, a few elements at a time; with a
+ * scale the effective weight is decode(w) * scale, rounded once.
  */
 #include "gemm.h"
 
-/* Decodes `n` rows of the weight into the buffer, then packs them. */
+/* f32 as it lies, unless the file has put it at an odd address. */
+static bool in_place(const hyv_weight *W)
+{
+    return W->w.type == HYV_F32 && W->scales == 0 && (uintptr_t)W->w.data % sizeof(float) == 0;
+}
+
+/* Decodes a few elements of each row into the buffer, then packs them. */
 void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                      int64_t first, int n, int64_t k0, int64_t depth, float *buffer)
 {
     const hyv_weight *W = operand;
+    const float *rows[HYV_GEMM_NR_MAX];
     const size_t size = hyv_type_bytes(W->w.type);
-    for (int i = 0; i < n; i++) {
-        const char *row = (const char *)W->w.data + (size_t)((first + i) * W->w.ld + k0) * size;
-        float *decoded = buffer + i * depth;
-        f->decode(decoded, row, W->w.type, depth);
-        if (W->scales == 0)
-            continue;
-        const float scale = W->scale[W->scales == 1 ? 0 : first + i];
-        for (int64_t k = 0; k < depth; k++)
-            decoded[k] *= scale;
+    const int64_t piece = in_place(W) ? depth : HYV_GEMM_BUFFER / HYV_GEMM_NR_MAX;
+    for (int64_t k = 0; k < depth; k += piece) {
+        const int64_t count = depth - k < piece ? depth - k : piece;
+        for (int i = 0; i < n; i++) {
+            const int64_t at = (first + i) * W->w.ld + k0 + k;
+            if (in_place(W)) {
+                rows[i] = (const float *)W->w.data + at;
+                continue;
+            }
+            float *decoded = buffer + i * piece;
+            f->decode(decoded, (const char *)W->w.data + (size_t)at * size, W->w.type, count);
+            rows[i] = decoded;
+            if (W->scales == 0)
+                continue;
+            const float scale = W->scale[W->scales == 1 ? 0 : first + i];
+            for (int64_t j = 0; j < count; j++)
+                decoded[j] *= scale;
+        }
+        f->transpose(out + k * width, width, rows, n, count);
     }
-    f->transpose(out, width, buffer, depth, n, depth);
 }
 
 void hyv_cpu_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W)
