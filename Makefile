@@ -64,7 +64,7 @@ $(SHARED): $(LIB_OBJ)
 $(BUILD)/lib/pkgconfig/libhunyuanvideo.pc: configure-hook/hunyuanvideo.pc.in Makefile
 	@mkdir -p $(@D) $(BUILD)/include
 	@ln -sf ../../engine/hunyuanvideo.h $(BUILD)/include/hunyuanvideo.h
-	sed -e 's|@PREFIX@|$(abspath $(BUILD))|' -e 's|@LIBDIR@|$(abspath $(BUILD))/lib|' \
+	@sed -e 's|@PREFIX@|$(abspath $(BUILD))|' -e 's|@LIBDIR@|$(abspath $(BUILD))/lib|' \
 	    -e 's|@INCLUDEDIR@|$(abspath $(BUILD))/include|' -e 's|@VERSION@|$(VERSION)|' $< > $@
 
 $(BUILD)/hyv: $(CLI_OBJ) $(STATIC)

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "types.h"
+
 static inline float hyv_bits_to_f32(uint32_t bits)
 {
     float f;
@@ -111,6 +113,29 @@ static inline uint8_t hyv_f32_to_f8_e5m2(float f)
         return (uint8_t)(sign | (hyv_f32_to_bits(sum) - 0x43000000u));
     }
     return (uint8_t)(sign | ((magnitude + 0xfffffu + (magnitude >> 21 & 1) - 0x38000000u) >> 21));
+}
+
+/* Element i of a stretch of any float type; `data` may be unaligned. */
+static inline float hyv_element(const void *data, hyv_type type, int64_t i)
+{
+    const uint8_t *p = data;
+    uint16_t half;
+    float f;
+    switch (type) {
+    case HYV_F32:
+        memcpy(&f, p + 4 * i, sizeof(f));
+        return f;
+    case HYV_F16:
+        memcpy(&half, p + 2 * i, sizeof(half));
+        return hyv_f16_to_f32(half);
+    case HYV_BF16:
+        memcpy(&half, p + 2 * i, sizeof(half));
+        return hyv_bf16_to_f32(half);
+    case HYV_F8_E4M3:
+        return hyv_f8_e4m3_to_f32(p[i]);
+    default:
+        return hyv_f8_e5m2_to_f32(p[i]);
+    }
 }
 
 #endif

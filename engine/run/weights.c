@@ -116,28 +116,6 @@ static void *own(hyv_weights *w, size_t bytes)
     return p;
 }
 
-static float element(const void *data, hyv_type type, int64_t i)
-{
-    const uint8_t *p = data;
-    uint16_t half;
-    float f;
-    switch (type) {
-    case HYV_F32:
-        memcpy(&f, p + 4 * i, 4);
-        return f;
-    case HYV_F16:
-        memcpy(&half, p + 2 * i, 2);
-        return hyv_f16_to_f32(half);
-    case HYV_BF16:
-        memcpy(&half, p + 2 * i, 2);
-        return hyv_bf16_to_f32(half);
-    case HYV_F8_E4M3:
-        return hyv_f8_e4m3_to_f32(p[i]);
-    default:
-        return hyv_f8_e5m2_to_f32(p[i]);
-    }
-}
-
 /* Elements [first, first + n) of t as f32 on the backend; row i of the result is element order(i).
  */
 static const float *load_vector(hyv_weights *w, const hyv_tensor *t, int64_t first, int64_t n,
@@ -158,7 +136,7 @@ static const float *load_vector(hyv_weights *w, const hyv_tensor *t, int64_t fir
             from = i % (n / detail) * detail + i / (n / detail);
         else if (layout == HYV_LAYOUT_HALVES)
             from = i / detail * detail + i % detail / 2 + i % 2 * (detail / 2);
-        host[i] = element(t->data, t->type, first + from);
+        host[i] = hyv_element(t->data, t->type, first + from);
         finite &= isfinite(host[i]) != 0;
     }
     if (!finite && !w->err)
@@ -404,5 +382,5 @@ void hyv_weights_report(hyv_weights *w, void *opaque,
 void hyv_table_row(float *out, hyv_mat table, int64_t row)
 {
     for (int64_t i = 0; i < table.cols; i++)
-        out[i] = element(table.data, table.type, row * table.ld + i);
+        out[i] = hyv_element(table.data, table.type, row * table.ld + i);
 }

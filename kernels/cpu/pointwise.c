@@ -75,28 +75,6 @@ void hyv_cpu_add(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat gate)
 
 /* ---- copies ---- */
 
-static float load(hyv_mat m, int64_t i)
-{
-    const uint8_t *p = m.data;
-    uint16_t half;
-    float f;
-    switch (m.type) {
-    case HYV_F32:
-        memcpy(&f, p + 4 * i, 4);
-        return f;
-    case HYV_F16:
-        memcpy(&half, p + 2 * i, 2);
-        return hyv_f16_to_f32(half);
-    case HYV_BF16:
-        memcpy(&half, p + 2 * i, 2);
-        return hyv_bf16_to_f32(half);
-    case HYV_F8_E4M3:
-        return hyv_f8_e4m3_to_f32(p[i]);
-    default:
-        return hyv_f8_e5m2_to_f32(p[i]);
-    }
-}
-
 static void store(hyv_mat m, int64_t i, float f)
 {
     uint8_t *p = m.data;
@@ -134,7 +112,7 @@ static void copy_rows(void *arg, int64_t first, int64_t rows, int thread)
                    (size_t)c->y.cols * size);
         else
             for (int64_t k = 0; k < c->y.cols; k++)
-                store(c->y, i * c->y.ld + k, load(c->x, i * c->x.ld + k));
+                store(c->y, i * c->y.ld + k, hyv_element(c->x.data, c->x.type, i * c->x.ld + k));
     }
 }
 
