@@ -5,13 +5,16 @@
  */
 #include "gemm.h"
 
+enum { CACHE_LINE = 64 };
+
 /* f32 as it lies, unless the file has put it at an odd address. */
 static bool in_place(const hyv_weight *W)
 {
     return W->w.type == HYV_F32 && W->scales == 0 && (uintptr_t)W->w.data % sizeof(float) == 0;
 }
 
-/* Decodes a few elements of each row into the buffer, then packs them. */
+/* Decodes a few elements of each row into the buffer, then packs them. So many short stretches are
+ * more than a processor foresees: the next ones are fetched meanwhile. */
 void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                      int64_t first, int n, int64_t k0, int64_t depth, float *buffer)
 {
@@ -27,8 +30,11 @@ void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *ou
                 rows[i] = (const float *)W->w.data + at;
                 continue;
             }
+            const char *from = (const char *)W->w.data + (size_t)at * size;
             float *decoded = buffer + i * piece;
-            f->decode(decoded, (const char *)W->w.data + (size_t)at * size, W->w.type, count);
+            for (int64_t next = piece; next < 2 * piece; next += CACHE_LINE / (int64_t)size)
+                __builtin_prefetch(from + (size_t)next * size);
+            f->decode(decoded, from, W->w.type, count);
             rows[i] = decoded;
             if (W->scales == 0)
                 continue;
