@@ -9,7 +9,7 @@
 
 #include <immintrin.h>
 
-enum { MR = 14, NR = 32, LANES = 16, AHEAD = 16 }; /* AHEAD: k that are prefetched */
+enum { MR = 14, NR = 32, LANES = 16, AHEAD = 16 }; /* AHEAD: k that are fetched early */
 
 /* With `rows` a constant everything stays in registers. */
 static inline __attribute__((always_inline)) void tile(const int rows, int64_t depth,
@@ -26,6 +26,7 @@ static inline __attribute__((always_inline)) void tile(const int rows, int64_t d
     for (int64_t k = 0; k < depth; k++) {
         _mm_prefetch(b + (k + AHEAD) * NR, _MM_HINT_T0);
         _mm_prefetch(b + (k + AHEAD) * NR + LANES, _MM_HINT_T0);
+        _mm_prefetch(a + (k + 2 * AHEAD) * MR, _MM_HINT_T0);
         const __m512 b0 = _mm512_loadu_ps(b + k * NR), b1 = _mm512_loadu_ps(b + k * NR + LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
