@@ -1,10 +1,9 @@
-/* Functions over one row: the element-wise operators and the norms, in one
- * version for each instruction set.
+/* Functions over one row: the element-wise operators and the norms, in one version for each
+ * instruction set.
  *
- * The versions are one source, rows_kernels.h, compiled with different flags:
- * rows_c.c is the definition, rows_avx2.c and rows_avx512.c give the compiler
- * wider vectors. As nothing is reordered or contracted, all three give the same
- * bytes.
+ * The versions are one source, rows_kernels.h, compiled with different flags: rows_c.c is the
+ * definition, rows_avx2.c and rows_avx512.c give the compiler wider vectors. As nothing is
+ * reordered or contracted, all three give the same bytes.
  */
 #ifndef HYV_CPU_ROWS_H
 #define HYV_CPU_ROWS_H
@@ -12,31 +11,27 @@
 #include "cpu.h"
 
 typedef struct hyv_row_functions {
-  /* y = (x - mean) / sqrt(variance + eps), times weight plus bias where they
-   * are not NULL. */
-  void (*layer_norm)(float *y, const float *x, int64_t n, const float *weight,
-                     const float *bias, float eps);
-  /* y = x / sqrt(mean square + eps) * weight; weight may be NULL. */
-  void (*rms_norm)(float *y, const float *x, int64_t n, const float *weight,
-                   float eps);
-  /* sum[i] += x[i]; square[i] += x[i]^2 */
-  void (*moments)(double *sum, double *square, const float *x, int64_t n);
-  /* y = (x - mean) * scale + shift, each an array of n. */
-  void (*normalise)(float *y, const float *x, int64_t n, const float *mean,
-                    const float *scale, const float *shift);
-  void (*modulate)(float *y, int64_t n, const float *scale, const float *shift);
-  void (*rope)(float *x, int64_t n, const float *cosine, const float *sine);
-  void (*act)(float *y, const float *x, const float *mul, int64_t n,
-              hyv_activation f);
-  void (*add)(float *y, const float *x, const float *gate, int64_t n);
-  /* For attention: s [keys, width], a column for each query; width is a
-   * multiple of 16. Scores times factor become exp(score - top), after top has
-   * taken in the largest of them; sum takes in their sum, and rescale is what
-   * the query's earlier results are to be multiplied by. */
-  void (*softmax_columns)(float *s, int64_t keys, int width, float factor,
-                          float *top, float *sum, float *rescale);
-  /* x[i, j] *= factor[j]; x [rows, width] */
-  void (*scale_columns)(float *x, int64_t rows, int width, const float *factor);
+    /* y = (x - mean) / sqrt(variance + eps), times weight plus bias where they are not NULL. */
+    void (*layer_norm)(float *y, const float *x, int64_t n, const float *weight, const float *bias,
+                       float eps);
+    /* y = x / sqrt(mean square + eps) * weight; weight may be NULL. */
+    void (*rms_norm)(float *y, const float *x, int64_t n, const float *weight, float eps);
+    /* sum[i] += x[i]; square[i] += x[i]^2 */
+    void (*moments)(double *sum, double *square, const float *x, int64_t n);
+    /* y = (x - mean) * scale + shift, each an array of n. */
+    void (*normalise)(float *y, const float *x, int64_t n, const float *mean, const float *scale,
+                      const float *shift);
+    void (*modulate)(float *y, int64_t n, const float *scale, const float *shift);
+    void (*rope)(float *x, int64_t n, const float *cosine, const float *sine);
+    void (*act)(float *y, const float *x, const float *mul, int64_t n, hyv_activation f);
+    void (*add)(float *y, const float *x, const float *gate, int64_t n);
+    /* For attention: s [keys, width], a column for each query; width is a multiple of 16. Scores
+     * times factor become exp(score - top), after top has taken in the largest of them; sum takes
+     * in their sum, and rescale is what the query's earlier results are to be multiplied by. */
+    void (*softmax_columns)(float *s, int64_t keys, int width, float factor, float *top, float *sum,
+                            float *rescale);
+    /* x[i, j] *= factor[j]; x [rows, width] */
+    void (*scale_columns)(float *x, int64_t rows, int width, const float *factor);
 } hyv_row_functions;
 
 extern const hyv_row_functions hyv_rows_c, hyv_rows_avx2, hyv_rows_avx512;

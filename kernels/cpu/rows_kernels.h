@@ -1,8 +1,8 @@
-/* The one definition of the functions of rows.h; included by rows_c.c,
- * rows_avx2.c and rows_avx512.c, which name the table.
+/* The one definition of the functions of rows.h; included by rows_c.c, rows_avx2.c and
+ * rows_avx512.c, which name the table.
  *
- * Loops are plain and independent an element, so that compilers vectorise them;
- * sums go to 16 partial sums. See cpu.h, canonical arithmetic.
+ * Loops are plain and independent an element, so that compilers vectorise them; sums go to 16
+ * partial sums. See cpu.h, canonical arithmetic.
  */
 #include <stddef.h>
 
@@ -12,184 +12,193 @@
 enum { LANES = 16, ACT_BLOCK = 256 };
 
 /* 8, 4, 2, 1 */
-static inline float tree_sum(float s[LANES]) {
-  for (int width = LANES / 2; width > 0; width /= 2)
-    for (int j = 0; j < width; j++)
-      s[j] += s[j + width];
-  return s[0];
+static inline float tree_sum(float s[LANES])
+{
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int j = 0; j < width; j++)
+            s[j] += s[j + width];
+    return s[0];
 }
 
-static float sum(const float *x, int64_t n) {
-  float s[LANES] = {0};
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES)
-    for (int j = 0; j < LANES; j++)
-      s[j] += x[i + j];
-  for (int j = 0; i + j < n; j++)
-    s[j] += x[i + j];
-  return tree_sum(s);
+static float sum(const float *x, int64_t n)
+{
+    float s[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            s[j] += x[i + j];
+    for (int j = 0; i + j < n; j++)
+        s[j] += x[i + j];
+    return tree_sum(s);
 }
 
-static float sum_squares(const float *x, int64_t n, float mean) {
-  float s[LANES] = {0};
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES)
-    for (int j = 0; j < LANES; j++) {
-      const float d = x[i + j] - mean;
-      s[j] = fmaf(d, d, s[j]);
+static float sum_squares(const float *x, int64_t n, float mean)
+{
+    float s[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            const float d = x[i + j] - mean;
+            s[j] = fmaf(d, d, s[j]);
+        }
+    for (int j = 0; i + j < n; j++) {
+        const float d = x[i + j] - mean;
+        s[j] = fmaf(d, d, s[j]);
     }
-  for (int j = 0; i + j < n; j++) {
-    const float d = x[i + j] - mean;
-    s[j] = fmaf(d, d, s[j]);
-  }
-  return tree_sum(s);
+    return tree_sum(s);
 }
 
-static void layer_norm(float *y, const float *x, int64_t n, const float *weight,
-                       const float *bias, float eps) {
-  const float mean = sum(x, n) / (float)n;
-  const float factor = 1.0f / sqrtf(sum_squares(x, n, mean) / (float)n + eps);
-  if (weight && bias)
-    for (int64_t i = 0; i < n; i++)
-      y[i] = fmaf((x[i] - mean) * factor, weight[i], bias[i]);
-  else
-    for (int64_t i = 0; i < n; i++)
-      y[i] = (x[i] - mean) * factor;
-  if (weight && !bias)
-    for (int64_t i = 0; i < n; i++)
-      y[i] *= weight[i];
-  if (bias && !weight)
-    for (int64_t i = 0; i < n; i++)
-      y[i] += bias[i];
+static void layer_norm(float *y, const float *x, int64_t n, const float *weight, const float *bias,
+                       float eps)
+{
+    const float mean = sum(x, n) / (float)n;
+    const float factor = 1.0f / sqrtf(sum_squares(x, n, mean) / (float)n + eps);
+    if (weight && bias)
+        for (int64_t i = 0; i < n; i++)
+            y[i] = fmaf((x[i] - mean) * factor, weight[i], bias[i]);
+    else
+        for (int64_t i = 0; i < n; i++)
+            y[i] = (x[i] - mean) * factor;
+    if (weight && !bias)
+        for (int64_t i = 0; i < n; i++)
+            y[i] *= weight[i];
+    if (bias && !weight)
+        for (int64_t i = 0; i < n; i++)
+            y[i] += bias[i];
 }
 
-static void rms_norm(float *y, const float *x, int64_t n, const float *weight,
-                     float eps) {
-  const float factor = 1.0f / sqrtf(sum_squares(x, n, 0.0f) / (float)n + eps);
-  if (weight)
-    for (int64_t i = 0; i < n; i++)
-      y[i] = x[i] * factor * weight[i];
-  else
-    for (int64_t i = 0; i < n; i++)
-      y[i] = x[i] * factor;
+static void rms_norm(float *y, const float *x, int64_t n, const float *weight, float eps)
+{
+    const float factor = 1.0f / sqrtf(sum_squares(x, n, 0.0f) / (float)n + eps);
+    if (weight)
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[i] * factor * weight[i];
+    else
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[i] * factor;
 }
 
-static void moments(double *restrict sums, double *restrict squares,
-                    const float *restrict x, int64_t n) {
-  for (int64_t i = 0; i < n; i++) {
-    const double v = (double)x[i];
-    sums[i] += v;
-    squares[i] += v * v;
-  }
+static void moments(double *restrict sums, double *restrict squares, const float *restrict x,
+                    int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const double v = (double)x[i];
+        sums[i] += v;
+        squares[i] += v * v;
+    }
 }
 
-static void normalise(float *y, const float *x, int64_t n, const float *mean,
-                      const float *factor, const float *shift) {
-  for (int64_t i = 0; i < n; i++)
-    y[i] = fmaf(x[i] - mean[i], factor[i], shift[i]);
+static void normalise(float *y, const float *x, int64_t n, const float *mean, const float *factor,
+                      const float *shift)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = fmaf(x[i] - mean[i], factor[i], shift[i]);
 }
 
 static void modulate(float *restrict y, int64_t n, const float *restrict factor,
-                     const float *restrict shift) {
-  for (int64_t i = 0; i < n; i++)
-    y[i] = fmaf(y[i], 1.0f + factor[i], shift[i]);
+                     const float *restrict shift)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = fmaf(y[i], 1.0f + factor[i], shift[i]);
 }
 
 static void rope(float *restrict x, int64_t n, const float *restrict cosine,
-                 const float *restrict sine) {
-  for (int64_t i = 0; i < n; i += 2) {
-    const float a = x[i], b = x[i + 1];
-    x[i] = fmaf(a, cosine[i], -(b * sine[i]));
-    x[i + 1] = fmaf(b, cosine[i + 1], a * sine[i + 1]);
-  }
+                 const float *restrict sine)
+{
+    for (int64_t i = 0; i < n; i += 2) {
+        const float a = x[i], b = x[i + 1];
+        x[i] = fmaf(a, cosine[i], -(b * sine[i]));
+        x[i + 1] = fmaf(b, cosine[i + 1], a * sine[i + 1]);
+    }
 }
 
-static void activate(float *restrict y, const float *restrict x, int64_t n,
-                     hyv_activation f) {
-  switch (f) {
-  case HYV_SILU:
-    for (int64_t i = 0; i < n; i++)
-      y[i] = hyv_swishf(x[i], 1.0f);
-    break;
-  case HYV_GELU_TANH:
-    for (int64_t i = 0; i < n; i++)
-      y[i] = hyv_gelu_tanhf(x[i]);
-    break;
-  case HYV_GELU_ERF:
-    for (int64_t i = 0; i < n; i++)
-      y[i] = hyv_gelu_erff(x[i]);
-    break;
-  default:
-    for (int64_t i = 0; i < n; i++)
-      y[i] = hyv_swishf(x[i], 1.702f);
-    break;
-  }
+static void activate(float *restrict y, const float *restrict x, int64_t n, hyv_activation f)
+{
+    switch (f) {
+    case HYV_SILU:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = hyv_swishf(x[i], 1.0f);
+        break;
+    case HYV_GELU_TANH:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = hyv_gelu_tanhf(x[i]);
+        break;
+    case HYV_GELU_ERF:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = hyv_gelu_erff(x[i]);
+        break;
+    default:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = hyv_swishf(x[i], 1.702f);
+        break;
+    }
 }
 
 /* Through a buffer, because y may be x, mul or both. */
-static void act(float *y, const float *x, const float *mul, int64_t n,
-                hyv_activation f) {
-  float value[ACT_BLOCK];
-  for (int64_t first = 0; first < n; first += ACT_BLOCK) {
-    const int64_t left = n - first, count = left < ACT_BLOCK ? left : ACT_BLOCK;
-    activate(value, x + first, count, f);
-    for (int64_t i = 0; i < count; i++)
-      y[first + i] = mul ? value[i] * mul[first + i] : value[i];
-  }
-}
-
-static void add(float *y, const float *x, const float *gate, int64_t n) {
-  if (gate)
-    for (int64_t i = 0; i < n; i++)
-      y[i] = fmaf(gate[i], x[i], y[i]);
-  else
-    for (int64_t i = 0; i < n; i++)
-      y[i] += x[i];
-}
-
-/* 16 queries side by side; a query's sum is that of `sum`: 16 partial sums and
- * the tree. */
-static inline void softmax_lanes(float *restrict s, int64_t keys, int width,
-                                 float factor, float *restrict top,
-                                 float *restrict total,
-                                 float *restrict rescale) {
-  float high[LANES], part[LANES][LANES] = {{0}};
-  for (int l = 0; l < LANES; l++)
-    high[l] = top[l];
-  for (int64_t j = 0; j < keys; j++)
-    for (int l = 0; l < LANES; l++) {
-      const float score = s[j * width + l] * factor;
-      s[j * width + l] = score;
-      high[l] = score > high[l] ? score : high[l];
+static void act(float *y, const float *x, const float *mul, int64_t n, hyv_activation f)
+{
+    float value[ACT_BLOCK];
+    for (int64_t first = 0; first < n; first += ACT_BLOCK) {
+        const int64_t left = n - first, count = left < ACT_BLOCK ? left : ACT_BLOCK;
+        activate(value, x + first, count, f);
+        for (int64_t i = 0; i < count; i++)
+            y[first + i] = mul ? value[i] * mul[first + i] : value[i];
     }
-  for (int64_t j = 0; j < keys; j++)
+}
+
+static void add(float *y, const float *x, const float *gate, int64_t n)
+{
+    if (gate)
+        for (int64_t i = 0; i < n; i++)
+            y[i] = fmaf(gate[i], x[i], y[i]);
+    else
+        for (int64_t i = 0; i < n; i++)
+            y[i] += x[i];
+}
+
+/* 16 queries side by side; a query's sum is that of `sum`: 16 partial sums and the tree. */
+static inline void softmax_lanes(float *restrict s, int64_t keys, int width, float factor,
+                                 float *restrict top, float *restrict total,
+                                 float *restrict rescale)
+{
+    float high[LANES], part[LANES][LANES] = {{0}};
+    for (int l = 0; l < LANES; l++)
+        high[l] = top[l];
+    for (int64_t j = 0; j < keys; j++)
+        for (int l = 0; l < LANES; l++) {
+            const float score = s[j * width + l] * factor;
+            s[j * width + l] = score;
+            high[l] = score > high[l] ? score : high[l];
+        }
+    for (int64_t j = 0; j < keys; j++)
+        for (int l = 0; l < LANES; l++) {
+            const float e = hyv_expf(s[j * width + l] - high[l]);
+            s[j * width + l] = e;
+            part[j % LANES][l] += e;
+        }
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            for (int l = 0; l < LANES; l++)
+                part[i][l] += part[i + half][l];
     for (int l = 0; l < LANES; l++) {
-      const float e = hyv_expf(s[j * width + l] - high[l]);
-      s[j * width + l] = e;
-      part[j % LANES][l] += e;
+        rescale[l] = hyv_expf(top[l] - high[l]);
+        total[l] = fmaf(total[l], rescale[l], part[0][l]);
+        top[l] = high[l];
     }
-  for (int half = LANES / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; i++)
-      for (int l = 0; l < LANES; l++)
-        part[i][l] += part[i + half][l];
-  for (int l = 0; l < LANES; l++) {
-    rescale[l] = hyv_expf(top[l] - high[l]);
-    total[l] = fmaf(total[l], rescale[l], part[0][l]);
-    top[l] = high[l];
-  }
 }
 
-static void softmax_columns(float *s, int64_t keys, int width, float factor,
-                            float *top, float *total, float *rescale) {
-  for (int l = 0; l < width; l += LANES)
-    softmax_lanes(s + l, keys, width, factor, top + l, total + l, rescale + l);
+static void softmax_columns(float *s, int64_t keys, int width, float factor, float *top,
+                            float *total, float *rescale)
+{
+    for (int l = 0; l < width; l += LANES)
+        softmax_lanes(s + l, keys, width, factor, top + l, total + l, rescale + l);
 }
 
-static void scale_columns(float *restrict x, int64_t rows, int width,
-                          const float *restrict factor) {
-  for (int64_t i = 0; i < rows; i++)
-    for (int l = 0; l < width; l++)
-      x[i * width + l] *= factor[l];
+static void scale_columns(float *restrict x, int64_t rows, int width, const float *restrict factor)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int l = 0; l < width; l++)
+            x[i * width + l] *= factor[l];
 }
 
 const hyv_row_functions ROWS_TABLE = {
