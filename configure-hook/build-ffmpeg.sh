@@ -83,6 +83,13 @@ put_engine() {
 
 # A private copy of the sources, patched. An own tree is copied again where it is newer than the copy.
 put_tree() {
+    # Other insertions than last time: a fresh copy, in which only the files concerned look new to make.
+    cat "$here/anchors" "$here/insert.awk" > "$dir/anchors.new"
+    touched=
+    if ! cmp -s "$dir/anchors.new" "$dir/anchors"; then
+        rm -rf "$dir/tree"
+        touched=$(cat "$dir/anchors.new" "$dir/anchors" 2> /dev/null | sed -n 's/^file?\{0,1\} "\(.*\)"$/\1/p' | sort -u)
+    fi
     if [ "$release" = own ]; then
         mkdir -p "$dir/tree"
         cp -Rup "$src/." "$dir/tree/"
@@ -93,7 +100,11 @@ put_tree() {
         cp -Rp "$src" "$dir/tree.new"
         mv "$dir/tree.new" "$dir/tree"
     fi
+    for file in $touched; do
+        [ ! -f "$dir/tree/$file" ] || touch "$dir/tree/$file"
+    done
     "$here/apply.sh" --no-doc --with-fate "$dir/tree" >&2
+    mv "$dir/anchors.new" "$dir/anchors"
 }
 
 run_configure() {
@@ -166,8 +177,8 @@ build_one() {
     mkdir -p "$dir"
     exec 9> "$dir/lock"
     if command -v flock > /dev/null; then flock 9; fi
-    # Another configure line or other insertions: start anew. The filter's own files need only make.
-    stamp=$({ echo "$src" "$line"; cat "$here/anchors" "$here/insert.awk"; } | cksum)
+    # Another release or configure line: start anew.
+    stamp=$(echo "$src" "$line" | cksum)
     if [ "$stamp" != "$(cat "$dir/stamp" 2> /dev/null)" ]; then
         rm -rf "$dir/tree" "$dir/obj" "$dir/stamp"
     fi
