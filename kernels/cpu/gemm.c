@@ -15,7 +15,7 @@
 /* ---- plain C ----------------------------------------------------------------------------------
  */
 
-enum { C_MR = 4, C_NR = 16 };
+enum { C_MR = 4, C_NR = 16, C_DEPTH = 256 };
 
 static void kernel_c(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
                      const float *start)
@@ -75,6 +75,7 @@ void hyv_gemm_decode_c(float *out, const void *in, hyv_type type, int64_t count)
 
 const hyv_gemm_functions hyv_gemm_c = {.mr = C_MR,
                                        .nr = C_NR,
+                                       .depth = C_DEPTH,
                                        .kernel = kernel_c,
                                        .transpose = transpose_c,
                                        .decode = hyv_gemm_decode_c};
@@ -204,8 +205,8 @@ static void multiply_block(void *arg, int64_t index, int thread)
     const int64_t i1 = least(c->rows, part(row + 1, row_panels, g->row_tasks) * mr);
     const int64_t j0 = part(col, col_panels, g->col_tasks) * nr;
     const int64_t j1 = least(g->cols, part(col + 1, col_panels, g->col_tasks) * nr);
-    for (int64_t k = 0; k < g->depth; k += HYV_GEMM_DEPTH) {
-        const int64_t depth = least(HYV_GEMM_DEPTH, g->depth - k);
+    for (int64_t k = 0; k < g->depth; k += g->f->depth) {
+        const int64_t depth = least(g->f->depth, g->depth - k);
         for (int64_t i = i0; i < i1; i += mr)
             c->pack_left(c->left, g->f, s.panels + (i - i0) * depth, mr, i, (int)least(mr, i1 - i),
                          g->k0 + k, depth, s.buffer);
@@ -269,8 +270,8 @@ static void multiply_panel(void *arg, int64_t index, int thread)
     const space s = thread_space(g, thread);
     const int mr = g->f->mr, nr = g->f->nr;
     const int64_t j = index * nr, cols = least(nr, c->cols - j);
-    for (int64_t k = 0; k < c->depth; k += HYV_GEMM_DEPTH) {
-        const int64_t depth = least(HYV_GEMM_DEPTH, c->depth - k);
+    for (int64_t k = 0; k < c->depth; k += g->f->depth) {
+        const int64_t depth = least(g->f->depth, c->depth - k);
         c->pack_right(c->right, g->f, s.panels, nr, j, (int)cols, k, depth, s.buffer);
         for (int64_t i = 0; i < c->rows; i += mr)
             hyv_gemm_panels(g->f, (int)least(mr, c->rows - i), cols, depth,

@@ -15,7 +15,7 @@
 enum {
     HYV_GEMM_MR_MAX = 16,
     HYV_GEMM_NR_MAX = 32,
-    HYV_GEMM_DEPTH = 768,       /* k a block: long enough that loading and storing sums is cheap */
+    HYV_GEMM_DEPTH = 768,       /* k a block at most */
     HYV_GEMM_DEPTH_PASS = 4608, /* k packed at once of the right operand, */
     HYV_GEMM_PASS = 3145728,    /* floats of it packed at once, */
     HYV_GEMM_ROWS = 168,        /* and rows a task of the left at most: half of a 1 MiB L2 cache */
@@ -25,6 +25,7 @@ enum {
 
 typedef struct hyv_gemm_functions {
     int mr, nr;
+    int depth; /* k a block, <= HYV_GEMM_DEPTH: long, so that loading and storing sums is cheap */
     /* c[rows, nr] += a * b over `depth`; a [depth, mr] of which `rows` <= mr are used, b [depth,
      * nr]. With `start` [nr] the sums begin there instead of at c. */
     void (*kernel)(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,

@@ -9,7 +9,8 @@
 
 #include <immintrin.h>
 
-enum { MR = 6, NR = 16, LANES = 8 };
+enum { MR = 6, NR = 16, LANES = 8, DEPTH = 384 };
+enum { AHEAD = 16 }; /* k that are fetched early */
 
 /* With `rows` a constant everything stays in registers. */
 static inline __attribute__((always_inline)) void tile(const int rows, int64_t depth,
@@ -24,6 +25,7 @@ static inline __attribute__((always_inline)) void tile(const int rows, int64_t d
         sum[i][1] = _mm256_loadu_ps(from + LANES);
     }
     for (int64_t k = 0; k < depth; k++) {
+        _mm_prefetch(a + (k + 2 * AHEAD) * MR, _MM_HINT_T0);
         const __m256 b0 = _mm256_loadu_ps(b + k * NR), b1 = _mm256_loadu_ps(b + k * NR + LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
@@ -175,6 +177,6 @@ static void decode(float *out, const void *in, hyv_type type, int64_t count)
 }
 
 const hyv_gemm_functions hyv_gemm_avx2 = {
-    .mr = MR, .nr = NR, .kernel = kernel, .transpose = transpose, .decode = decode};
+    .mr = MR, .nr = NR, .depth = DEPTH, .kernel = kernel, .transpose = transpose, .decode = decode};
 
 #endif

@@ -9,7 +9,8 @@
 
 #include <immintrin.h>
 
-enum { MR = 14, NR = 32, LANES = 16, AHEAD = 16 }; /* AHEAD: k that are fetched early */
+enum { MR = 14, NR = 32, LANES = 16, DEPTH = 768 };
+enum { AHEAD = 16 }; /* k that are fetched early */
 
 /* With `rows` a constant everything stays in registers. */
 static inline __attribute__((always_inline)) void tile(const int rows, int64_t depth,
@@ -198,6 +199,6 @@ static void decode(float *out, const void *in, hyv_type type, int64_t count)
 }
 
 const hyv_gemm_functions hyv_gemm_avx512 = {
-    .mr = MR, .nr = NR, .kernel = kernel, .transpose = transpose, .decode = decode};
+    .mr = MR, .nr = NR, .depth = DEPTH, .kernel = kernel, .transpose = transpose, .decode = decode};
 
 #endif
