@@ -1,7 +1,7 @@
 /* The micro-kernel, the transposition and the decoders for AVX2.
  *
  * 6 rows by 16 columns: 12 sums of 8 lanes, two vectors of the right panel and a broadcast fill the
- * registers. The order of the sum is that of the plain C kernel: one fused multiply-add a k.
+ * registers; gemm_simd.h has the loops.
  */
 #include "gemm.h"
 
@@ -12,58 +12,32 @@
 enum { MR = 6, NR = 16, LANES = 8, DEPTH = 384 };
 enum { AHEAD = 16 }; /* k that are fetched early */
 
-/* With `rows` a constant everything stays in registers. */
-static inline __attribute__((always_inline)) void tile(const int rows, int64_t depth,
-                                                       const float *a, const float *b, float *c,
-                                                       int64_t ldc, const float *start)
+typedef __m256 vector;
+
+static inline vector load(const void *from)
 {
-    __m256 sum[MR][2];
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++) {
-        const float *from = start ? start : c + i * ldc;
-        sum[i][0] = _mm256_loadu_ps(from);
-        sum[i][1] = _mm256_loadu_ps(from + LANES);
-    }
-    for (int64_t k = 0; k < depth; k++) {
-        _mm_prefetch(a + (k + 2 * AHEAD) * MR, _MM_HINT_T0);
-        const __m256 b0 = _mm256_loadu_ps(b + k * NR), b1 = _mm256_loadu_ps(b + k * NR + LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; i++) {
-            const __m256 x = _mm256_set1_ps(a[k * MR + i]);
-            sum[i][0] = _mm256_fmadd_ps(x, b0, sum[i][0]);
-            sum[i][1] = _mm256_fmadd_ps(x, b1, sum[i][1]);
-        }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++) {
-        _mm256_storeu_ps(c + i * ldc, sum[i][0]);
-        _mm256_storeu_ps(c + i * ldc + LANES, sum[i][1]);
-    }
+    return _mm256_loadu_ps(from);
 }
 
-static void kernel(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
-                   const float *start)
+static inline void put(float *to, vector v)
 {
-    switch (rows) {
-    case 1:
-        tile(1, depth, a, b, c, ldc, start);
-        break;
-    case 2:
-        tile(2, depth, a, b, c, ldc, start);
-        break;
-    case 3:
-        tile(3, depth, a, b, c, ldc, start);
-        break;
-    case 4:
-        tile(4, depth, a, b, c, ldc, start);
-        break;
-    case 5:
-        tile(5, depth, a, b, c, ldc, start);
-        break;
-    default:
-        tile(MR, depth, a, b, c, ldc, start);
-        break;
-    }
+    _mm256_storeu_ps(to, v);
+}
+
+static inline vector broadcast(float f)
+{
+    return _mm256_set1_ps(f);
+}
+
+static inline vector multiply_add(vector x, vector y, vector sum)
+{
+    return _mm256_fmadd_ps(x, y, sum);
+}
+
+static inline void fetch_early(const float *a, const float *b, int64_t k)
+{
+    _mm_prefetch(a + (k + 2 * AHEAD) * MR, _MM_HINT_T0);
+    (void)a, (void)b;
 }
 
 /* Rows of an 8 x 8 block become columns. */
@@ -144,37 +118,29 @@ static inline __m256 decode_e4m3(__m128i bytes)
     return _mm256_mul_ps(_mm256_cvtph_ps(_mm_or_si128(half, sign)), _mm256_set1_ps(256.0f));
 }
 
-static void decode(float *out, const void *in, hyv_type type, int64_t count)
+static inline vector load_f16(const void *from)
 {
-    const uint8_t *p = in;
-    const int64_t size = (int64_t)hyv_type_bytes(type);
-    int64_t i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        const void *from = p + i * size;
-        __m256 v;
-        switch (type) {
-        case HYV_F32:
-            v = _mm256_loadu_ps(from);
-            break;
-        case HYV_F16:
-            v = _mm256_cvtph_ps(_mm_loadu_si128(from));
-            break;
-        case HYV_BF16:
-            v = _mm256_castsi256_ps(
-                _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), 16));
-            break;
-        case HYV_F8_E4M3:
-            v = decode_e4m3(_mm_loadl_epi64(from));
-            break;
-        default: /* e5m2: the upper half of an f16 */
-            v = _mm256_cvtph_ps(_mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64(from)), 8));
-            break;
-        }
-        _mm256_storeu_ps(out + i, v);
-    }
-    if (i < count)
-        hyv_gemm_decode_c(out + i, p + i * size, type, count - i);
+    return _mm256_cvtph_ps(_mm_loadu_si128(from));
 }
+
+static inline vector load_bf16(const void *from)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), 16));
+}
+
+static inline vector load_e4m3(const void *from)
+{
+    return decode_e4m3(_mm_loadl_epi64(from));
+}
+
+/* The upper half of an f16. */
+static inline vector load_e5m2(const void *from)
+{
+    return _mm256_cvtph_ps(_mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64(from)), 8));
+}
+
+#define SIMD_HEIGHTS 6
+#include "gemm_simd.h"
 
 const hyv_gemm_functions hyv_gemm_avx2 = {
     .mr = MR, .nr = NR, .depth = DEPTH, .kernel = kernel, .transpose = transpose, .decode = decode};

@@ -1,7 +1,7 @@
 /* The micro-kernel, the transposition and the decoders for AVX-512.
  *
  * 14 rows by 32 columns: 28 sums of 16 lanes, two vectors of the right panel and a broadcast fill
- * the registers. The order of the sum is that of the plain C kernel: one fused multiply-add a k.
+ * the registers; gemm_simd.h has the loops.
  */
 #include "gemm.h"
 
@@ -12,84 +12,34 @@
 enum { MR = 14, NR = 32, LANES = 16, DEPTH = 768 };
 enum { AHEAD = 16 }; /* k that are fetched early */
 
-/* With `rows` a constant everything stays in registers. */
-static inline __attribute__((always_inline)) void tile(const int rows, int64_t depth,
-                                                       const float *a, const float *b, float *c,
-                                                       int64_t ldc, const float *start)
+typedef __m512 vector;
+
+static inline vector load(const void *from)
 {
-    __m512 sum[MR][2];
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++) {
-        const float *from = start ? start : c + i * ldc;
-        sum[i][0] = _mm512_loadu_ps(from);
-        sum[i][1] = _mm512_loadu_ps(from + LANES);
-    }
-    for (int64_t k = 0; k < depth; k++) {
-        _mm_prefetch(b + (k + AHEAD) * NR, _MM_HINT_T0);
-        _mm_prefetch(b + (k + AHEAD) * NR + LANES, _MM_HINT_T0);
-        _mm_prefetch(a + (k + 2 * AHEAD) * MR, _MM_HINT_T0);
-        const __m512 b0 = _mm512_loadu_ps(b + k * NR), b1 = _mm512_loadu_ps(b + k * NR + LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; i++) {
-            const __m512 x = _mm512_set1_ps(a[k * MR + i]);
-            sum[i][0] = _mm512_fmadd_ps(x, b0, sum[i][0]);
-            sum[i][1] = _mm512_fmadd_ps(x, b1, sum[i][1]);
-        }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++) {
-        _mm512_storeu_ps(c + i * ldc, sum[i][0]);
-        _mm512_storeu_ps(c + i * ldc + LANES, sum[i][1]);
-    }
+    return _mm512_loadu_ps(from);
 }
 
-static void kernel(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
-                   const float *start)
+static inline void put(float *to, vector v)
 {
-    switch (rows) {
-    case 1:
-        tile(1, depth, a, b, c, ldc, start);
-        break;
-    case 2:
-        tile(2, depth, a, b, c, ldc, start);
-        break;
-    case 3:
-        tile(3, depth, a, b, c, ldc, start);
-        break;
-    case 4:
-        tile(4, depth, a, b, c, ldc, start);
-        break;
-    case 5:
-        tile(5, depth, a, b, c, ldc, start);
-        break;
-    case 6:
-        tile(6, depth, a, b, c, ldc, start);
-        break;
-    case 7:
-        tile(7, depth, a, b, c, ldc, start);
-        break;
-    case 8:
-        tile(8, depth, a, b, c, ldc, start);
-        break;
-    case 9:
-        tile(9, depth, a, b, c, ldc, start);
-        break;
-    case 10:
-        tile(10, depth, a, b, c, ldc, start);
-        break;
-    case 11:
-        tile(11, depth, a, b, c, ldc, start);
-        break;
-    case 12:
-        tile(12, depth, a, b, c, ldc, start);
-        break;
-    case 13:
-        tile(13, depth, a, b, c, ldc, start);
-        break;
-    default:
-        tile(MR, depth, a, b, c, ldc, start);
-        break;
-    }
+    _mm512_storeu_ps(to, v);
+}
+
+static inline vector broadcast(float f)
+{
+    return _mm512_set1_ps(f);
+}
+
+static inline vector multiply_add(vector x, vector y, vector sum)
+{
+    return _mm512_fmadd_ps(x, y, sum);
+}
+
+static inline void fetch_early(const float *a, const float *b, int64_t k)
+{
+    _mm_prefetch(b + (k + AHEAD) * NR, _MM_HINT_T0);
+    _mm_prefetch(b + (k + AHEAD) * NR + LANES, _MM_HINT_T0);
+    _mm_prefetch(a + (k + 2 * AHEAD) * MR, _MM_HINT_T0);
+    (void)a, (void)b;
 }
 
 /* Rows of a 16 x 16 block become columns: pairs, fours, then quarters change places. */
@@ -166,37 +116,30 @@ static inline __m512 decode_e4m3(__m128i bytes)
     return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_or_si256(half, sign)), _mm512_set1_ps(256.0f));
 }
 
-static void decode(float *out, const void *in, hyv_type type, int64_t count)
+static inline vector load_f16(const void *from)
 {
-    const uint8_t *p = in;
-    const int64_t size = (int64_t)hyv_type_bytes(type);
-    int64_t i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        const void *from = p + i * size;
-        __m512 v;
-        switch (type) {
-        case HYV_F32:
-            v = _mm512_loadu_ps(from);
-            break;
-        case HYV_F16:
-            v = _mm512_cvtph_ps(_mm256_loadu_si256(from));
-            break;
-        case HYV_BF16:
-            v = _mm512_castsi512_ps(
-                _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from)), 16));
-            break;
-        case HYV_F8_E4M3:
-            v = decode_e4m3(_mm_loadu_si128(from));
-            break;
-        default: /* e5m2: the upper half of an f16 */
-            v = _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(from)), 8));
-            break;
-        }
-        _mm512_storeu_ps(out + i, v);
-    }
-    if (i < count)
-        hyv_gemm_decode_c(out + i, p + i * size, type, count - i);
+    return _mm512_cvtph_ps(_mm256_loadu_si256(from));
 }
+
+static inline vector load_bf16(const void *from)
+{
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from)), 16));
+}
+
+static inline vector load_e4m3(const void *from)
+{
+    return decode_e4m3(_mm_loadu_si128(from));
+}
+
+/* The upper half of an f16. */
+static inline vector load_e5m2(const void *from)
+{
+    return _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(from)), 8));
+}
+
+#define SIMD_HEIGHTS 14
+#include "gemm_simd.h"
 
 const hyv_gemm_functions hyv_gemm_avx512 = {
     .mr = MR, .nr = NR, .depth = DEPTH, .kernel = kernel, .transpose = transpose, .decode = decode};

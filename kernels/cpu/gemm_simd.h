@@ -1,0 +1,99 @@
+/* What the micro-kernels of AVX2 and AVX-512 have in common; included by gemm_avx2.c and
+ * gemm_avx512.c, each of which first names its vector, its sizes and the few instructions used
+ * here.
+ *
+ * The order of the sum is that of the plain C kernel: one fused multiply-add a k.
+ */
+
+/* With `rows` a constant everything stays in registers. */
+static inline __attribute__((always_inline)) void tile(const int rows, int64_t depth,
+                                                       const float *a, const float *b, float *c,
+                                                       int64_t ldc, const float *start)
+{
+    vector sum[MR][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+        const float *from = start ? start : c + i * ldc;
+        sum[i][0] = load(from);
+        sum[i][1] = load(from + LANES);
+    }
+    for (int64_t k = 0; k < depth; k++) {
+        fetch_early(a, b, k);
+        const vector b0 = load(b + k * NR), b1 = load(b + k * NR + LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) {
+            const vector x = broadcast(a[k * MR + i]);
+            sum[i][0] = multiply_add(x, b0, sum[i][0]);
+            sum[i][1] = multiply_add(x, b1, sum[i][1]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+        put(c + i * ldc, sum[i][0]);
+        put(c + i * ldc + LANES, sum[i][1]);
+    }
+}
+
+/* Heights beyond MR do not occur; their cases are the whole tile. */
+#define HEIGHT(n)                                              \
+    case n:                                                    \
+        tile((n) < MR ? (n) : MR, depth, a, b, c, ldc, start); \
+        break
+
+static void kernel(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
+                   const float *start)
+{
+    switch (rows) {
+        HEIGHT(1);
+        HEIGHT(2);
+        HEIGHT(3);
+        HEIGHT(4);
+        HEIGHT(5);
+#if SIMD_HEIGHTS > 6
+        HEIGHT(6);
+        HEIGHT(7);
+        HEIGHT(8);
+        HEIGHT(9);
+        HEIGHT(10);
+        HEIGHT(11);
+        HEIGHT(12);
+        HEIGHT(13);
+#endif
+    default:
+        tile(MR, depth, a, b, c, ldc, start);
+        break;
+    }
+}
+
+#undef HEIGHT
+
+static void decode(float *out, const void *in, hyv_type type, int64_t count)
+{
+    const uint8_t *p = in;
+    const int64_t size = (int64_t)hyv_type_bytes(type);
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        const void *from = p + i * size;
+        vector v;
+        switch (type) {
+        case HYV_F32:
+            v = load(from);
+            break;
+        case HYV_F16:
+            v = load_f16(from);
+            break;
+        case HYV_BF16:
+            v = load_bf16(from);
+            break;
+        case HYV_F8_E4M3:
+            v = load_e4m3(from);
+            break;
+        default:
+            v = load_e5m2(from);
+            break;
+        }
+        put(out + i, v);
+    }
+    if (i < count)
+        hyv_gemm_decode_c(out + i, p + i * size, type, count - i);
+}
