@@ -280,14 +280,30 @@ static void multiply_panel(void *arg, int64_t index, int thread)
     }
 }
 
+static void pack_left_panel(void *arg, int64_t index, int thread)
+{
+    const job *g = arg;
+    const hyv_gemm_call *c = g->call;
+    const int mr = g->f->mr;
+    const int64_t i = index * mr;
+    c->pack_left(c->left, g->f, g->packed + i * c->depth, mr, i, (int)least(mr, c->rows - i), 0,
+                 c->depth, thread_space(g, thread).buffer);
+}
+
 static void few_rows(hyv_backend *be, job *g)
 {
     const hyv_gemm_call *c = g->call;
-    const int mr = g->f->mr;
-    for (int64_t i = 0; i < c->rows; i += mr)
-        c->pack_left(c->left, g->f, g->packed + i * c->depth, mr, i, (int)least(mr, c->rows - i), 0,
-                     c->depth, thread_space(g, 0).buffer);
+    hyv_pool_run(be, round_up(c->rows, g->f->mr) / g->f->mr, pack_left_panel, g);
     hyv_pool_run(be, round_up(c->cols, g->f->nr) / g->f->nr, multiply_panel, g);
+}
+
+/* Which order of loops: a right panel that is multiplied at once stays in the second cache, but
+ * the left operand comes from the third, and columns must be enough for all threads. */
+static bool is_few(int64_t rows, int64_t cols, int64_t depth)
+{
+    const bool some =
+        rows <= HYV_GEMM_SOME_ROWS && (rows + HYV_GEMM_MR_MAX) * depth <= HYV_GEMM_PASS;
+    return rows <= HYV_GEMM_FEW_ROWS || (some && cols >= HYV_GEMM_MANY_COLS);
 }
 
 /* Floats of the shared memory: bias and what `packed` holds. */
@@ -319,7 +335,7 @@ void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
     memset(shared, 0, (size_t)padded * sizeof(float));
     if (call->bias)
         memcpy(shared, call->bias, (size_t)call->cols * sizeof(float));
-    if (call->rows <= HYV_GEMM_FEW_ROWS)
+    if (is_few(call->rows, call->cols, call->depth))
         few_rows(be, &g);
     else
         many_rows(be, &g);

@@ -19,7 +19,9 @@ enum {
     HYV_GEMM_DEPTH_PASS = 4608, /* k packed at once of the right operand, */
     HYV_GEMM_PASS = 3145728,    /* floats of it packed at once, */
     HYV_GEMM_ROWS = 168,        /* and rows a task of the left at most: half of a 1 MiB L2 cache */
-    HYV_GEMM_FEW_ROWS = 56,     /* up to here the left operand is packed whole, once */
+    HYV_GEMM_FEW_ROWS = 56,     /* up to here threads share columns, not rows; */
+    HYV_GEMM_SOME_ROWS = 320,   /* up to here where there are */
+    HYV_GEMM_MANY_COLS = 1024,  /* so many columns to share */
     HYV_GEMM_BUFFER = 4096      /* floats that a packer may work in: half of an L1 cache */
 };
 

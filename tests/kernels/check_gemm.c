@@ -152,7 +152,8 @@ int main(void)
         test_transpose(f, r.name[i], &random);
         test_decode(f, r.name[i], &random);
     }
-    test_large(&r, 58, 1700, 4700, &random);
+    test_large(&r, 58, 700, 4700, &random);
+    test_large(&r, 150, 1030, 900, &random);
     if (!quick)
         test_large(&r, 700, 1100, 3100, &random);
     rig_close(&r);

@@ -150,9 +150,10 @@ int main(void)
 {
     static const hyv_type types[] = {HYV_F32, HYV_F16, HYV_BF16, HYV_F8_E4M3, HYV_F8_E5M2};
     /* Around the tiles (4 x 16, 6 x 16, 14 x 32), few and many rows, several blocks of k. */
-    static const shape shapes[] = {{1, 1, 1},    {1, 33, 40},  {3, 7, 5},      {4, 16, 16},
-                                   {8, 31, 129}, {14, 32, 64}, {15, 65, 17},   {56, 40, 31},
-                                   {57, 40, 31}, {85, 47, 33}, {200, 100, 97}, {343, 19, 50}};
+    static const shape shapes[] = {{1, 1, 1},     {1, 33, 40},  {3, 7, 5},      {4, 16, 16},
+                                   {8, 31, 129},  {14, 32, 64}, {15, 65, 17},   {56, 40, 31},
+                                   {57, 40, 31},  {85, 47, 33}, {200, 100, 97}, {343, 19, 50},
+                                   {60, 1031, 20}};
     static const shape deep[] = {{2, 35, 1601}, {61, 33, 1537}, {171, 70, 4700}};
     const bool quick = getenv("QUICK") != NULL;
     check_random random = {31};
