@@ -15,9 +15,10 @@
 
 /* Queries a task. Whether a block of keys is skipped is decided for all of them, whatever the width
  * of a tile, and a multiple of every width. */
-enum { QUERY_ROWS = 64 };
+enum { QUERY_ROWS = 64, STOP_BLOCKS = 8 }; /* the latter: key blocks until a task looks up */
 
 typedef struct attention {
+    hyv_backend *be;
     hyv_cpu *cpu;
     const hyv_gemm_functions *f;
     hyv_mat y, q, k, v;
@@ -165,9 +166,12 @@ static void query_rows(void *arg, int64_t index, int thread)
     for (int64_t at = 0; at < rows; at += nr)
         hyv_pack_mat(&a->q, a->f, s.q + at * a->d, nr, first + at, (int)least(nr, rows - at),
                      head * a->d, a->d, NULL);
-    for (int64_t b = 0; b * HYV_KEY_BLOCK < seen; b++)
+    for (int64_t b = 0; b * HYV_KEY_BLOCK < seen; b++) {
+        if (b % STOP_BLOCKS == STOP_BLOCKS - 1 && hyv_pool_stopped(a->be, thread))
+            return;
         for (int64_t at = 0; at < rows; at += nr)
             key_block(a, &s, first + at, at, b);
+    }
     const hyv_mat y = hyv_cols(hyv_rows(a->y, first, rows), head * a->d, a->d);
     for (int64_t at = 0; at < rows; at += nr)
         write_rows(a, &s, y, at);
@@ -193,7 +197,8 @@ void hyv_cpu_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat
                        int64_t causal)
 {
     hyv_cpu *cpu = hyv_cpu_of(be);
-    attention a = {.cpu = cpu, .f = cpu->gemm, .y = y, .q = q, .k = k, .v = v, .causal = causal};
+    attention a = {
+        .be = be, .cpu = cpu, .f = cpu->gemm, .y = y, .q = q, .k = k, .v = v, .causal = causal};
     a.d = q.cols / heads;
     a.factor = 1.0f / sqrtf((float)a.d);
     a.packed = hyv_cpu_scratch(be, &cpu->shared, packed_floats(k.rows, a.d) * sizeof(float));

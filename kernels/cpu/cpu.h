@@ -70,6 +70,9 @@ int hyv_pool_processors(void);
 typedef void hyv_task(void *arg, int64_t index, int thread);
 void hyv_pool_run(hyv_backend *be, int64_t tasks, hyv_task *task, void *arg);
 
+/* For tasks that take long: true if the rest of the task is not wanted any more. */
+bool hyv_pool_stopped(hyv_backend *be, int thread);
+
 /* ---- cpu.c
  * ---------------------------------------------------------------------------------------- */
 

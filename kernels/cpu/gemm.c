@@ -131,6 +131,7 @@ enum { TASKS_A_THREAD = 4 }; /* so that a disturbed thread holds up no other for
 typedef struct job {
     const hyv_gemm_call *call;
     const hyv_gemm_functions *f;
+    hyv_backend *be;
     hyv_cpu *cpu;
     float *start;      /* bias of all columns, padded to whole panels */
     float *packed;     /* a part of the right operand (many rows), or all of the left */
@@ -205,7 +206,7 @@ static void multiply_block(void *arg, int64_t index, int thread)
     const int64_t i1 = least(c->rows, part(row + 1, row_panels, g->row_tasks) * mr);
     const int64_t j0 = part(col, col_panels, g->col_tasks) * nr;
     const int64_t j1 = least(g->cols, part(col + 1, col_panels, g->col_tasks) * nr);
-    for (int64_t k = 0; k < g->depth; k += g->f->depth) {
+    for (int64_t k = 0; k < g->depth && !hyv_pool_stopped(g->be, thread); k += g->f->depth) {
         const int64_t depth = least(g->f->depth, g->depth - k);
         for (int64_t i = i0; i < i1; i += mr)
             c->pack_left(c->left, g->f, s.panels + (i - i0) * depth, mr, i, (int)least(mr, i1 - i),
@@ -331,7 +332,12 @@ void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
     if (!shared || !hyv_cpu_scratch_all(be, thread_bytes))
         return;
     const int64_t padded = round_up(call->cols, HYV_GEMM_NR_MAX);
-    job g = {.call = call, .f = cpu->gemm, .cpu = cpu, .start = shared, .packed = shared + padded};
+    job g = {.call = call,
+             .f = cpu->gemm,
+             .be = be,
+             .cpu = cpu,
+             .start = shared,
+             .packed = shared + padded};
     memset(shared, 0, (size_t)padded * sizeof(float));
     if (call->bias)
         memcpy(shared, call->bias, (size_t)call->cols * sizeof(float));

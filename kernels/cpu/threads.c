@@ -31,10 +31,14 @@ struct hyv_pool {
 };
 
 /* Only the caller (thread 0) asks the outside whether to go on; the others watch the flag. */
+bool hyv_pool_stopped(hyv_backend *be, int thread)
+{
+    return thread ? atomic_load_explicit(&be->stop, memory_order_relaxed) != 0 : hyv_stopped(be);
+}
+
 static void work(hyv_pool *p, int thread)
 {
-    while (thread ? !atomic_load_explicit(&p->be->stop, memory_order_relaxed)
-                  : !hyv_stopped(p->be)) {
+    while (!hyv_pool_stopped(p->be, thread)) {
         const int64_t index = atomic_fetch_add(&p->next, 1);
         if (index >= p->tasks)
             return;

@@ -336,6 +336,65 @@ static void test_interrupt(void)
     hyv_backend_close(&be);
 }
 
+static hyv_mat filled(int64_t rows, int64_t cols, float value)
+{
+    const hyv_mat m = {malloc((size_t)(rows * cols) * sizeof(float)), rows, cols, cols, HYV_F32};
+    if (!m.data)
+        exit(2);
+    for (int64_t i = 0; i < rows * cols; i++)
+        *rig_at(m, i / cols, i % cols) = value;
+    return m;
+}
+
+/* A single task that takes long looks up as well: all queries of this call are one task, and the
+ * interrupt says stop after the last poll that is due to packing keys. */
+static void test_interrupt_in_task(void)
+{
+    enum { QUERIES = 64, KEYS = 4096, SIZE = 8, PACKING = KEYS / 128 + 4 };
+    heard h;
+    hyv_backend *be = open_with(&h, "cpu", false);
+    const hyv_mat q = filled(QUERIES, SIZE, 1.0f), y = filled(QUERIES, SIZE, -7.0f);
+    const hyv_mat k = filled(KEYS, SIZE, 1.0f), v = filled(KEYS, SIZE, 1.0f);
+    h.stop_at = PACKING;
+    hyv_attention(be, y, q, k, v, 1, 0);
+    CHECK_MSG(hyv_backend_error(be) == -ECANCELED, "attention polled %d times", h.polls);
+    CHECK(*rig_at(y, 0, 0) == -7.0f);
+    h.stop_at = 0;
+    hyv_backend_reset(be);
+    hyv_attention(be, y, q, k, v, 1, 0);
+    CHECK(hyv_backend_error(be) == 0 && *rig_at(y, QUERIES - 1, SIZE - 1) == 1.0f);
+    free(q.data);
+    free(y.data);
+    free(k.data);
+    free(v.data);
+    hyv_backend_close(&be);
+}
+
+/* The same for products: the first task is left after one of its blocks of k. */
+static void test_interrupt_in_product(void)
+{
+    enum { ROWS_MANY = 60, OUT = 16, DEPTH = 2000, PACKING = 4 };
+    heard h;
+    hyv_backend *be = open_with(&h, "cpu", false);
+    const hyv_mat x = filled(ROWS_MANY, DEPTH, 1.0f), w = filled(OUT, DEPTH, 1.0f);
+    const hyv_mat y = filled(ROWS_MANY, OUT, -7.0f);
+    const hyv_weight W = {.w = w};
+    h.stop_at = PACKING + 2; /* task taken, first block, second block */
+    hyv_linear(be, y, x, &W);
+    CHECK(hyv_backend_error(be) == -ECANCELED);
+    const float sum = *rig_at(y, 0, 0);
+    CHECK_MSG(sum > 0.0f && sum < (float)DEPTH, "%g after %d polls", (double)sum, h.polls);
+    CHECK(*rig_at(y, ROWS_MANY - 1, OUT - 1) == -7.0f);
+    h.stop_at = 0;
+    hyv_backend_reset(be);
+    hyv_linear(be, y, x, &W);
+    CHECK(hyv_backend_error(be) == 0 && *rig_at(y, ROWS_MANY - 1, OUT - 1) == (float)DEPTH);
+    free(x.data);
+    free(w.data);
+    free(y.data);
+    hyv_backend_close(&be);
+}
+
 static void test_missing_operator(void)
 {
     heard h;
@@ -492,6 +551,8 @@ int main(void)
     test_refusals("null");
     test_sticky();
     test_interrupt();
+    test_interrupt_in_task();
+    test_interrupt_in_product();
     test_missing_operator();
     test_opening();
     test_arena();

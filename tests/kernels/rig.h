@@ -3,8 +3,8 @@
  *
  * rig_compare runs an operator with plain C on one thread, holds its result against a reference in
  * double precision, and then demands the same bytes of every instruction set at 1, 2 and 7 threads
- * (kernels/cpu/cpu.h: canonical arithmetic). Whatever surrounds the output must stay as it was; guards
- * are all ones, which is NaN, so that reading them shows as well.
+ * (kernels/cpu/cpu.h: canonical arithmetic). Whatever surrounds the output must stay as it was;
+ * guards are all ones, which is NaN, so that reading them shows as well.
  */
 #ifndef HYV_TESTS_KERNELS_RIG_H
 #define HYV_TESTS_KERNELS_RIG_H
