@@ -115,8 +115,36 @@ static void test_encode(int which)
               "%s of a NaN whose upper bits are those of infinity", f->name);
 }
 
+/* Values as the formats' own documents give them, apart from any formula. */
+static void test_vectors(void)
+{
+    static const struct {
+        int which, code;
+        float value;
+    } known[] = {{2, 0x01, 0.001953125f},
+                 {2, 0x07, 0.013671875f},
+                 {2, 0x08, 0.015625f},
+                 {2, 0x38, 1.0f},
+                 {2, 0x3c, 1.5f},
+                 {2, 0x7e, 448.0f},
+                 {2, 0xfe, -448.0f},
+                 {3, 0x01, 1.52587890625e-05f},
+                 {3, 0x03, 4.57763671875e-05f},
+                 {3, 0x04, 6.103515625e-05f},
+                 {3, 0x3c, 1.0f},
+                 {3, 0x7b, 57344.0f},
+                 {3, 0x7c, INFINITY},
+                 {1, 0x3f80, 1.0f},
+                 {0, 0x2c00, 0.0625f}};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        CHECK_MSG(decode(known[i].which, known[i].code) == known[i].value, "%s: code %x is %.9g",
+                  formats[known[i].which].name, (unsigned)known[i].code,
+                  (double)decode(known[i].which, known[i].code));
+}
+
 int main(void)
 {
+    test_vectors();
     for (int which = 0; which < 4; which++) {
         test_decode(which);
         test_encode(which);
