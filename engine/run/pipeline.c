@@ -12,6 +12,7 @@
 
 #include "memory.h"
 #include "plan.h"
+#include "sampler.h"
 
 enum phase { IDLE, ENCODE, DENOISE, DECODE, FINISHED };
 
@@ -388,6 +389,17 @@ static int begin_decoding(pipeline *p)
     return err;
 }
 
+/* A frame that holds NaN would come out black. */
+static int check_frame(pipeline *p, const float *rgb)
+{
+    const int64_t n = (int64_t)p->params->width * p->params->height * HYV_VAE_PICTURE_CHANNELS;
+    if (hyv_find_not_finite(rgb, n) < 0)
+        return 1;
+    return hyv_log_error(p->log, -EBADMSG,
+                         "vae: its pictures hold NaN or Inf; its weights are damaged (hyv info "
+                         "tells more)");
+}
+
 static int pipeline_read(void *self, const float **rgb)
 {
     pipeline *p = self;
@@ -407,7 +419,7 @@ static int pipeline_read(void *self, const float **rgb)
         case DECODE:
             err = hyv_vae_tiles_next(p->tiles, rgb);
             if (err > 0)
-                return err;
+                return check_frame(p, *rgb);
             p->phase = FINISHED;
             break;
         default:
