@@ -7,6 +7,9 @@
 #include "cpu.h"
 
 #include <errno.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +32,11 @@ static bool isa_there(hyv_isa isa)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                isa_there(HYV_ISA_AVX2);
-    case HYV_ISA_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case HYV_ISA_AVX2: {
+        unsigned a, b, c = 0, d; /* half floats: a bit that older compilers have no name for */
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+    }
 #endif
     default:
         return isa == HYV_ISA_C;
