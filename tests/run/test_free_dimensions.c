@@ -304,7 +304,8 @@ static void check_damage(void)
                 expect_refusal(&m, tensors[i], tensors[i], false);
         }
     for (size_t i = 0; i < sizeof(tensors) / sizeof(tensors[0]); i++) {
-        static const char *const phases[] = {"text_encoder", "text_encoder_2", "", ""};
+        static const char *const phases[] = {"text_encoder", "text_encoder_2",
+                                             "transformer:", "vae:"};
         tiny_model m = geometries[0].model;
         m.damaged = tensors[i];
         m.fault = TINY_NAN;
