@@ -168,7 +168,8 @@ int hyv_read(hyv_context *context, const hyv_image *out)
     if (err < 0)
         return finish(c, err);
     const float *rgb;
-    c->ended = err = c->source->read(c->self, &rgb);
+    /* Also before a frame that was decoded long ago, for which the source asks nobody. */
+    c->ended = err = context_interrupt(c) ? -ECANCELED : c->source->read(c->self, &rgb);
     if (err > 0)
         hyv_frames_write(out, rgb);
     else

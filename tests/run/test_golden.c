@@ -1,7 +1,8 @@
 /* The product's promise, through the public header alone: every text-to-video case's frames are the
  * reference's within 1 of 255, and the same bytes come out for every number of threads and every
- * instruction set.
+ * instruction set, and again after a cancellation.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,7 +57,25 @@ static hyv_options *options_of(const golden_case *c, const setting *s)
     return o;
 }
 
-/* All frames as rgb24, dense; NULL if the instruction set is not there. */
+/* Up to `most` frames as rgb24, dense; *count gets how many. What the last read returned. */
+static int read_frames(hyv_context *context, const golden_case *c, uint8_t *frames, int most,
+                       int *count)
+{
+    hyv_image image = HYV_INIT(hyv_image);
+    int err = 1;
+    image.format = HYV_FORMAT_RGB24;
+    image.width = c->width;
+    image.height = c->height;
+    image.stride[0] = (ptrdiff_t)c->width * 3;
+    for (*count = 0; err > 0 && *count<most; *count += err> 0) {
+        const size_t at = (size_t)(*count < c->frames ? *count : 0);
+        image.data[0] = frames + at * (size_t)c->height * (size_t)image.stride[0];
+        err = hyv_read(context, &image);
+    }
+    return err;
+}
+
+/* All frames; NULL if memory is short. */
 static uint8_t *generate(const golden_case *c, const setting *s, size_t *size)
 {
     const hyv_callbacks callbacks = {.size = sizeof(callbacks), .log = log_line};
@@ -70,18 +89,8 @@ static uint8_t *generate(const golden_case *c, const setting *s, size_t *size)
     if (err >= 0)
         err = hyv_start(context, o, &video);
     CHECK_MSG(err >= 0, "%s, isa %s: %s", c->name, s->isa, context ? hyv_error(context) : "");
-    while (err >= 0 && count <= c->frames) {
-        hyv_image image = HYV_INIT(hyv_image);
-        image.format = HYV_FORMAT_RGB24;
-        image.width = c->width;
-        image.height = c->height;
-        image.data[0] = frames + (size_t)(count < c->frames ? count : 0) * frame_bytes;
-        image.stride[0] = (ptrdiff_t)c->width * 3;
-        err = hyv_read(context, &image);
-        if (err <= 0)
-            break;
-        count++;
-    }
+    if (err >= 0)
+        err = read_frames(context, c, frames, c->frames + 1, &count);
     CHECK_MSG(err == 0 && count == c->frames, "%s: %d frames, status %d", c->name, count, err);
     hyv_close(&context);
     hyv_options_free(&o);
@@ -106,6 +115,26 @@ static void compare(const golden_case *c, const uint8_t *frames, size_t size)
            (long long)worst);
     CHECK_MSG(worst <= 1, "%s: a value differs by %lld", c->name, (long long)worst);
     hyv_checkpoint_close(&g);
+}
+
+/* A cancellation between two frames counts at once, also where the following ones are decoded
+ * already; the next video of the same context is whole. */
+static void check_cancelled(const golden_case *c, const uint8_t *want, size_t size)
+{
+    hyv_options *o = options_of(c, &settings[0]);
+    hyv_context *context = NULL;
+    uint8_t *frames = calloc(1, size);
+    int count;
+    CHECK(hyv_open(&context, o, NULL) == 0 && hyv_start(context, o, NULL) == 0);
+    CHECK(read_frames(context, c, frames, 2, &count) == 1 && count == 2);
+    hyv_cancel(context);
+    CHECK(read_frames(context, c, frames, 1, &count) == -ECANCELED && count == 0);
+    CHECK(hyv_start(context, o, NULL) == 0);
+    CHECK(read_frames(context, c, frames, c->frames + 1, &count) == 0 && count == c->frames);
+    CHECK(memcmp(frames, want, size) == 0);
+    hyv_close(&context);
+    hyv_options_free(&o);
+    free(frames);
 }
 
 static bool available(const char *isa)
@@ -133,6 +162,8 @@ int main(void)
             continue;
         uint8_t *first = generate(&c, &settings[0], &size);
         compare(&c, first, size);
+        if (c.frames > 2)
+            check_cancelled(&c, first, size);
         for (int i = 1; i < SETTINGS; i++) {
             if (!available(settings[i].isa)) {
                 check_skip(settings[i].isa);
