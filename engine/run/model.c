@@ -267,11 +267,13 @@ static int inspect_component(const hyv_model *m, enum hyv_component c, hyv_backe
     hyv_network n = {0};
     log_component(m, c);
     const int err = load(&n, m, c, dry, &s, report_wrong);
+    /* What is neither missing nor misshapen and yet cannot be read, a type for instance. */
+    const int status = err < 0 || s.wrong ? err : hyv_weights_status(n.weights);
     hyv_network_unload(&n);
     if (err < 0)
         return err;
     report_present(&s, c);
-    return s.stop ? -ECANCELED : s.wrong;
+    return s.stop ? -ECANCELED : s.wrong ? s.wrong : status;
 }
 
 int hyv_model_inspect(const char *folder, hyv_log *log, hyv_tensor_function *tensor, void *opaque)
