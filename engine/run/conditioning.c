@@ -65,9 +65,7 @@ static int check_finite(const float *v, int64_t n, const char *what, hyv_log *lo
 {
     if (hyv_find_not_finite(v, n) < 0)
         return 0;
-    return hyv_log_error(log, -EBADMSG,
-                         "%s: its result holds NaN or Inf; its weights are damaged (hyv info tells "
-                         "more)",
+    return hyv_log_error(log, -EBADMSG, "%s: its result holds NaN or Inf; its weights are damaged",
                          what);
 }
 

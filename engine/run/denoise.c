@@ -156,7 +156,7 @@ int hyv_denoiser_step(hyv_denoiser *d)
     if (hyv_find_not_finite(d->velocity, n) >= 0)
         return hyv_log_error(d->log, -EBADMSG,
                              "transformer: its prediction holds NaN or Inf at step %d of %d; its "
-                             "weights are damaged (hyv info tells more)",
+                             "weights are damaged",
                              d->done + 1, d->plan.steps);
     hyv_euler(d->latents, d->velocity, n, sigma, d->sigmas[d->done + 1]);
     return ++d->done < d->plan.steps;

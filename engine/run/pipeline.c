@@ -396,8 +396,7 @@ static int check_frame(pipeline *p, const float *rgb)
     if (hyv_find_not_finite(rgb, n) < 0)
         return 1;
     return hyv_log_error(p->log, -EBADMSG,
-                         "vae: its pictures hold NaN or Inf; its weights are damaged (hyv info "
-                         "tells more)");
+                         "vae: its pictures hold NaN or Inf; its weights are damaged");
 }
 
 static int pipeline_read(void *self, const float **rgb)
