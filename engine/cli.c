@@ -37,7 +37,7 @@ typedef struct job {
     const char *output, *format;
     const char *argument; /* behind the options; NULL: none */
     bool prompt, promptfile, negative, negativefile;
-    bool quiet, verbose, table;
+    bool quiet, verbose, table, help;
 } job;
 
 typedef struct writer {
@@ -238,6 +238,9 @@ static int take_option(job *j, int value, const char *name, const char *argument
     case 'v':
         j->verbose = true;
         return 0;
+    case 'h':
+        j->help = true;
+        return 0;
     case LONG_TABLE:
         j->table = true;
         return 0;
@@ -273,6 +276,7 @@ static const struct option own_options[] = {
     {"promptfile", required_argument, NULL, LONG_PROMPTFILE},
     {"negativefile", required_argument, NULL, LONG_NEGATIVEFILE},
     {"table", no_argument, NULL, LONG_TABLE},
+    {"help", no_argument, NULL, 'h'},
     {"quiet", no_argument, NULL, 'q'},
     {"verbose", no_argument, NULL, 'v'},
 };
@@ -288,7 +292,7 @@ static int parse(job *j, int argc, char **argv)
         longs[count] = (struct option){row->name, required_argument, NULL, OPTION_BASE + count};
     optind = 1;
     int value, index = 0;
-    while ((value = getopt_long(argc, argv, "o:f:m:s:p:n:qv", longs, &index)) != -1) {
+    while ((value = getopt_long(argc, argv, "o:f:m:s:p:n:hqv", longs, &index)) != -1) {
         const char *name = value >= OPTION_BASE ? longs[value - OPTION_BASE].name : "";
         const int status = take_option(j, value, name, optarg);
         if (status)
@@ -429,7 +433,7 @@ static int generate(job *j)
     if (!*hyv_options_get(j->options, "prompt"))
         return report(EXIT_USAGE,
                       "no prompt: give one with -p TEXT, -p @FILE or --promptfile FILE");
-    if (!j->output)
+    if (!j->output || !*j->output)
         return report(EXIT_USAGE, "no output: name a file with -o, - for standard output");
     if (strcmp(j->format, "yuv420p") && strcmp(j->format, "yuv444p") && strcmp(j->format, "rgb24"))
         return report(EXIT_USAGE,
@@ -513,13 +517,22 @@ static void on_info_log(void *opaque, enum hyv_log_level level, const char *mess
         on_log(opaque, level, message);
 }
 
+/* Names come from files, which must not steer the terminal. */
+static void print_clean(const char *text)
+{
+    for (; *text; text++)
+        putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+}
+
 static int on_tensor(void *opaque, const hyv_tensor_info *info)
 {
     static const char *const states[] = {"", "unused", "foreign", "MISSING", "WRONG SHAPE"};
     const job *j = opaque;
     if (j->quiet && (info->state == HYV_TENSOR_USED || info->state == HYV_TENSOR_UNUSED))
         return stopped_by != 0;
-    printf("%s/%s  %s [", info->component, info->name, info->type);
+    printf("%s/", info->component);
+    print_clean(info->name);
+    printf("  %s [", info->type);
     for (int i = 0; i < info->rank && i < 8; i++)
         printf("%s%lld", i ? ", " : "", (long long)info->shape[i]);
     printf("]%s%s%s%s\n", *states[info->state] ? "  " : "", states[info->state],
@@ -589,6 +602,7 @@ static int help(job *j)
         "      --preset NAME      a preset, or the path of one; several add up\n"
         "  -q, --quiet            errors and warnings only\n"
         "  -v, --verbose          more messages\n"
+        "  -h, --help             this text\n"
         "\n"
         "Exit status: 0 done, 1 failed, 2 wrong command line, 130 or 143 stopped by a signal.\n"
         "\n"
@@ -625,7 +639,7 @@ static int run(job *j, int argc, char **argv)
         int status = model ? set_option(j, "model", model) : 0;
         if (status == 0)
             status = parse(j, argc, argv);
-        return status ? status : commands[i].run(j);
+        return status ? status : j->help ? help(j) : commands[i].run(j);
     }
     return report(EXIT_USAGE,
                   "\"%s\" is no command; there are: generate, plan, info, options, help",

@@ -51,10 +51,12 @@ expect 2 'a command is missing'
 expect 2 'no command; there are: generate, plan, info, options, help' genrate
 expect 0 'hyv generate -p' help
 expect 0 'hyv generate -p' --help
+expect 0 'hyv generate -p' generate --help
 expect 0 'libhunyuanvideo 0.' --version
 expect 2 '' generate --stpes 3
 expect 2 'no prompt' generate $small -o "$work/a.y4m"
 expect 2 'no output' generate $small -p x
+expect 2 'no output' generate $small -p x -o ''
 expect 2 'the prompt goes behind -p' generate $small cat -p x -o "$work/a.y4m"
 expect 2 'one argument too many' plan $small a b
 expect 2 'yuv420p, yuv444p, rgb24' generate $small -p x -f nv12 -o "$work/a.y4m"
@@ -196,6 +198,12 @@ file=$(ls "$work"/model/transformer/*.safetensors | head -n 1)
 head -c 20000 "$file" > "$work/cut" && cp "$work/cut" "$file"
 expect 1 'safetensors' generate -m "$work/model" -s 64x64 --frames 9 -p 'a cat' -o "$work/a.y4m"
 check 'one error line' test "$(grep -vc warning "$work/err")" -eq 1
+cp "$model/transformer/${file##*/}" "$file"
+# A type that is not read, then a name that would steer the terminal; the header stays as long
+LC_ALL=C sed -i '1s/"dtype":"F32"/"dtype":"I32"/' "$file"
+expect 1 'has type I32' info "$work/model"
+LC_ALL=C sed -i '1s/"contex/"\\u001b/' "$file"
+expect 1 'transformer/?t_embedder' info "$work/model"
 rm -rf "$work/model"
 
 # The manual has each row with its default, and no other.
