@@ -76,15 +76,19 @@ static int open_files(hyv_model *m, const char *folder, hyv_log *log)
     return err;
 }
 
+static int open_tokenizers(hyv_model *m, const char *folder, hyv_log *log)
+{
+    const int err = open_tokens(&m->llm_tokens, folder, "tokenizer", log);
+    return err < 0 ? err : open_tokens(&m->clip_tokens, folder, "tokenizer_2", log);
+}
+
 int hyv_model_open(hyv_model *m, const char *folder, hyv_log *log)
 {
     int err = open_files(m, folder, log);
     if (err >= 0)
         err = check_tensors(m);
     if (err >= 0)
-        err = open_tokens(&m->llm_tokens, folder, "tokenizer", log);
-    if (err >= 0)
-        err = open_tokens(&m->clip_tokens, folder, "tokenizer_2", log);
+        err = open_tokenizers(m, folder, log);
     if (err < 0)
         hyv_model_close(m);
     return err < 0 ? err : 0;
@@ -131,7 +135,7 @@ static int load(hyv_network *n, const hyv_model *m, enum hyv_component component
     *n = (hyv_network){.model = m, .component = component};
     n->net.any = hyv_calloc(1, network_size(component));
     if (!n->net.any || hyv_weights_new(&n->weights, be, m->file[component],
-                                       hyv_component_name(component), be->ops->dry, m->log) < 0)
+                                       hyv_component_name(component), m->log) < 0)
         return hyv_log_error(m->log, -ENOMEM, "out of memory");
     hyv_weights_report(n->weights, opaque, report);
     const hyv_binder binder = hyv_weights_binder(n->weights);
@@ -287,6 +291,8 @@ int hyv_model_inspect(const char *folder, hyv_log *log, hyv_tensor_function *ten
         err = inspect_component(&m, (enum hyv_component)c, dry, tensor, opaque);
         wrong += err > 0 ? err : 0;
     }
+    if (err >= 0)
+        err = open_tokenizers(&m, folder, log);
     hyv_backend_close(&dry);
     hyv_model_close(&m);
     return err < 0 ? err : wrong;

@@ -20,7 +20,6 @@ struct hyv_weights {
     hyv_checkpoint *checkpoint;
     const char *component;
     hyv_log *log;
-    bool dry;
     void **owned;
     int64_t owned_count, owned_capacity;
     size_t owned_bytes, mapped_bytes;
@@ -122,7 +121,7 @@ static const float *load_vector(hyv_weights *w, const hyv_tensor *t, int64_t fir
                                 hyv_layout layout, int64_t detail)
 {
     float *device = own(w, (size_t)n * sizeof(float));
-    if (!device || w->dry)
+    if (!device || w->be->ops->dry)
         return device;
     float *host = w->be->ops->host_memory ? device : hyv_malloc((size_t)n, sizeof(float));
     if (!host) {
@@ -223,7 +222,7 @@ static void *repack(hyv_weights *w, const uint8_t *src, const hyv_matrix_spec *s
 {
     const size_t size = hyv_type_bytes(type), row_bytes = (size_t)s->cols * size;
     uint8_t *device = own(w, (size_t)s->rows * row_bytes);
-    if (!device || w->dry)
+    if (!device || w->be->ops->dry)
         return device;
     const bool direct = w->be->ops->host_memory;
     uint8_t *host = direct ? device : hyv_malloc((size_t)s->rows, row_bytes);
@@ -298,7 +297,7 @@ static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const
         void *data = (void *)(uintptr_t)src;
         if (s->layout != HYV_LAYOUT_PLAIN) {
             data = repack(w, src, s, t->type);
-        } else if (w->dry || w->be->ops->host_memory) {
+        } else if (w->be->ops->dry || w->be->ops->host_memory) {
             w->mapped_bytes += part_bytes;
         } else {
             data = own(w, part_bytes);
@@ -313,7 +312,7 @@ static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const
 }
 
 int hyv_weights_new(hyv_weights **out, hyv_backend *be, hyv_checkpoint *checkpoint,
-                    const char *component, bool dry, hyv_log *log)
+                    const char *component, hyv_log *log)
 {
     hyv_weights *w = hyv_calloc(1, sizeof(*w));
     *out = w;
@@ -322,7 +321,6 @@ int hyv_weights_new(hyv_weights **out, hyv_backend *be, hyv_checkpoint *checkpoi
     w->be = be;
     w->checkpoint = checkpoint;
     w->component = component;
-    w->dry = dry;
     w->log = log;
     return 0;
 }

@@ -3,9 +3,9 @@
  *
  * On a backend whose memory is the host's, plain matrices stay views into the mapped file in the
  * type they were stored in; vectors become f32, and what needs another layout is repacked once,
- * keeping its type. A dry set does everything but read: shapes are checked and bytes counted, which
- * is how a plan is made before anything is allocated. Knows files and types, not what a tensor is
- * for.
+ * keeping its type. On a dry backend everything but reading is done: shapes are checked and bytes
+ * counted, which is how a plan is made before anything is allocated. Knows files and types, not
+ * what a tensor is for.
  */
 #ifndef HYV_RUN_WEIGHTS_H
 #define HYV_RUN_WEIGHTS_H
@@ -17,9 +17,9 @@
 typedef struct hyv_weights hyv_weights;
 
 /* `component` names the part in messages ("transformer"). checkpoint and backend must outlive the
- * set. dry: allocate and read nothing. */
+ * set. */
 int hyv_weights_new(hyv_weights **w, hyv_backend *be, hyv_checkpoint *checkpoint,
-                    const char *component, bool dry, hyv_log *log);
+                    const char *component, hyv_log *log);
 void hyv_weights_free(hyv_weights **w);
 
 /* A binder that fills a model's weights from this set. After the bind call hyv_weights_status tells

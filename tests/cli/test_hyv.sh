@@ -187,6 +187,8 @@ expect 0 'guidance embedded' info $model
 check 'tensors are listed' grep -q '^transformer/.*\[' "$work/out"
 expect 0 '' info $model --quiet
 check 'and not with --quiet' sh -c "! grep -q '^transformer/' '$work/out'"
+cp -r "$model" "$work/mute" && rm "$work/mute/tokenizer/tokenizer.json"
+expect 1 'holds neither tokenizer.json' info "$work/mute"
 expect 0 '9 frames' generate -m $model -s 64x64 --frames 9 --steps 2 --seed 1 -p 'a cat' -o "$work/r.y4m"
 cp -r $model "$work/model"
 rm -r "$work/model/vae"
