@@ -57,11 +57,15 @@ extern "C" {
 
 /* Initialises a struct of this header: hyv_video v = HYV_INIT(hyv_video); */
 #ifdef __cplusplus
-#define HYV_INIT(type) \
-    type               \
-    {                  \
-        sizeof(type)   \
-    }
+extern "C++" {
+template <typename type> inline type hyv_init()
+{
+    type value = type();
+    value.size = sizeof(type);
+    return value;
+}
+}
+#define HYV_INIT(type) hyv_init<type>()
 #else
 #define HYV_INIT(type)       \
     {                        \

@@ -7,7 +7,7 @@ failed=0
 for how in 'cc -std=c99 -xc' 'cc -std=c11 -xc' 'c++ -std=c++11 -xc++'; do
     if echo '#include "engine/hunyuanvideo.h"
 int main(void) { hyv_video v = HYV_INIT(hyv_video); return v.size == 0; }' |
-        $how -Wall -Wextra -Wpedantic -Werror -Wno-missing-field-initializers -I. -fsyntax-only -; then
+        $how -Wall -Wextra -Wpedantic -Werror -I. -fsyntax-only -; then
         passed=$((passed + 1))
     else
         failed=$((failed + 1))
