@@ -12,7 +12,7 @@
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 static void bind_stream(hyv_stream *s, const hyv_dit_config *c, const hyv_binder *b, int i,
-                        const char *const names[10])
+                        const char *const names[9])
 {
     const int64_t w = c->width;
 #define NAME(k) "transformer_blocks.%d.%s", i, names[k]
@@ -30,10 +30,10 @@ static void bind_stream(hyv_stream *s, const hyv_dit_config *c, const hyv_binder
 
 static void bind_double(hyv_double_block *l, const hyv_dit_config *c, const hyv_binder *b, int i)
 {
-    static const char *const img[10] = {"norm1.linear", "attn.to_q",          "attn.to_k",
-                                        "attn.to_v",    "attn.to_out.0",      "ff.net.0.proj",
-                                        "ff.net.2",     "attn.norm_q.weight", "attn.norm_k.weight"};
-    static const char *const txt[10] = {
+    static const char *const img[9] = {"norm1.linear", "attn.to_q",          "attn.to_k",
+                                       "attn.to_v",    "attn.to_out.0",      "ff.net.0.proj",
+                                       "ff.net.2",     "attn.norm_q.weight", "attn.norm_k.weight"};
+    static const char *const txt[9] = {
         "norm1_context.linear", "attn.add_q_proj",          "attn.add_k_proj",
         "attn.add_v_proj",      "attn.to_add_out",          "ff_context.net.0.proj",
         "ff_context.net.2",     "attn.norm_added_q.weight", "attn.norm_added_k.weight"};

@@ -94,7 +94,7 @@ void hyv_dit_forward(hyv_backend *be, const hyv_dit *m, hyv_mat velocity, const 
 /* Parts of the above, shared by dit.c and refiner.c. */
 void hyv_embedder_bind(hyv_embedder *e, int64_t width, int64_t in, const hyv_binder *b,
                        const char *name);
-/* y [1, width]; h is scratch of the same shape. */
+/* y [1, width] from x [1, in]. */
 void hyv_embedder_forward(hyv_backend *be, const hyv_embedder *e, hyv_mat y, hyv_mat x);
 void hyv_refiner_bind(hyv_refiner *r, const hyv_dit_config *config, const hyv_binder *b);
 /* y [n, width] from the text states; time as in hyv_dit_input. */

@@ -172,11 +172,6 @@ float *hyv_denoiser_latents(hyv_denoiser *d)
     return d->latents;
 }
 
-float *hyv_denoiser_velocity(hyv_denoiser *d)
-{
-    return d->velocity;
-}
-
 const float *hyv_denoiser_sigmas(const hyv_denoiser *d)
 {
     return d->sigmas;

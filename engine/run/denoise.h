@@ -41,7 +41,6 @@ void hyv_denoiser_evaluate(hyv_denoiser *d, float *velocity, const float *latent
 
 int hyv_denoiser_done(const hyv_denoiser *d);            /* steps done */
 float *hyv_denoiser_latents(hyv_denoiser *d);            /* [t*h*w, channels] */
-float *hyv_denoiser_velocity(hyv_denoiser *d);           /* of the last step, after guidance */
 const float *hyv_denoiser_sigmas(const hyv_denoiser *d); /* steps + 1 */
 
 /* Host bytes that a denoiser of these sizes holds. */

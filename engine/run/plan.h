@@ -28,7 +28,7 @@ typedef struct hyv_plan {
     hyv_cost network[HYV_COMPONENTS]; /* of the whole video; bytes: the largest at a time */
 } hyv_plan;
 
-/* Fills the costs from the rest of the plan. threads: of the CPU backend to come. */
+/* Fills the costs from the rest of the plan. config: of the CPU backend to come. */
 int hyv_plan_make(hyv_plan *plan, const hyv_model *m, const hyv_backend_config *config);
 
 /* Bytes of a network's run beside what the process holds already. */
