@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../text/vocabulary.h"
 #include "memory.h"
 #include "plan.h"
 #include "sampler.h"
@@ -145,6 +146,30 @@ static int pipeline_open(void **self, const hyv_params *params, const hyv_run *r
 
 /* ---- planning -------------------------------------------------------------------------------- */
 
+/* A model that lists the words it knows gets a warning about others, not a refusal. */
+static int warn_unknown_words(pipeline *p, const hyv_params *params)
+{
+    hyv_vocabulary *known = NULL;
+    hyv_string words = {0};
+    char *path = hyv_path_join(params->model, "vocabulary.txt");
+    int err = path ? hyv_vocabulary_open(&known, path, p->log) : -ENOMEM;
+    if (err >= 0 && known)
+        err = hyv_vocabulary_unknown(known, params->prompt, &words);
+    if (err > 0)
+        hyv_log_write(p->log, HYV_LEVEL_WARNING,
+                      "prompt: the small model %s does not know %s%s. %s For other pictures get the "
+                      "published weights and set model to their folder.",
+                      p->name, hyv_string_text(&words),
+                      err > HYV_VOCABULARY_NAMED_MAX ? " and more" : "",
+                      hyv_vocabulary_about(known));
+    if (err == -ENOMEM)
+        hyv_log_error(p->log, err, "prompt: not enough memory");
+    hyv_vocabulary_close(&known);
+    hyv_string_free(&words);
+    hyv_free_host(path);
+    return err < 0 ? err : 0;
+}
+
 static int plan_prompts(pipeline *p, const hyv_params *params)
 {
     hyv_plan *plan = &p->plan;
@@ -154,6 +179,8 @@ static int plan_prompts(pipeline *p, const hyv_params *params)
                       "negative: has no effect while cfg is 1; set cfg above 1 to use it");
     int err = hyv_prompt_encode(&plan->positive, p->model.llm_tokens, p->model.clip_tokens,
                                 params->prompt, params->template, p->log);
+    if (err >= 0)
+        err = warn_unknown_words(p, params);
     if (err >= 0 && plan->positive.cut)
         hyv_log_write(p->log, HYV_LEVEL_WARNING,
                       "prompt: is longer than the text encoders take; its end is ignored");
