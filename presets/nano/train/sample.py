@@ -22,6 +22,11 @@ STEPS, SCHEDULER_SHIFT, CFG = 20, 7.0, 2.0
 PARTS = dict(vae="AutoencoderKLHunyuanVideo", transformer="HunyuanVideoTransformer3DModel",
              text_encoder="LlamaModel", text_encoder_2="CLIPTextModel")
 LIMIT = 16_000_000
+ABOUT = """\
+# It knows balls, squares, triangles, stars and hearts in eight colours that stay, move, grow or
+# shrink over plain or drawn backgrounds (sky, grass, night, sand, sunset): one of them, two, or one
+# and a cut to another background.
+"""
 
 
 class Sampler:
@@ -106,6 +111,9 @@ def export(state, out):
         os.path.join(out, "scheduler"))
     with open(os.path.join(out, "model_index.json"), "w", encoding="utf-8") as f:
         json.dump(dict(sorted(index.items())), f, indent=2)
+    words = sorted(world.english_words()) + sorted(world.chinese_words())
+    with open(os.path.join(out, "vocabulary.txt"), "w", encoding="utf-8") as f:
+        f.write(ABOUT + "".join(w + "\n" for w in words))
     parts = list(PARTS) + ["tokenizer", "tokenizer_2", "scheduler"]
     sizes = {p: sum(e.stat().st_size for e in os.scandir(os.path.join(out, p))) for p in parts}
     print({k: f"{v / 1e6:.2f} MB" for k, v in sizes.items()}, f"{sum(sizes.values()) / 1e6:.2f} MB")

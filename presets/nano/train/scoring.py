@@ -130,10 +130,12 @@ def _score_pair(v, scene, result):
     return result
 
 
-def score(v, scene):
-    """v: uint8 (frames, height, width, 3)."""
-    cut = find_cut(v)
-    result = {"cut": (cut is not None) == (scene["kind"] == "cut")}
+def score(v, scene, cuts=None):
+    """v: uint8 (frames, height, width, 3); cuts: first frames of later shots, if somebody else has
+    looked for them."""
+    cut = find_cut(v) if cuts is None else cuts[0] if len(cuts) == 1 else None
+    found = int(cut is not None) if cuts is None else len(cuts)
+    result = {"cut": found == (scene["kind"] == "cut")}
     if scene["kind"] == "two":
         return _score_pair(v, scene, result)
     at = cut or world.cut_frame(len(v))

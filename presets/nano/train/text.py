@@ -39,8 +39,6 @@ CLIP_SPLIT = (r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}
               r"[^\s\p{L}\p{N}]+")
 SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
            "<|eot_id|>", "<unk>", "<image>", "<pad>"]
-ZH_WORDS = ("一个 同一个 左边 右边 上边 下边 背景 背景是 颜色 简单 动画 写实 风格 高质量 向右 向左 向上 向下 移动 "
-            "滚动 镜头 画面 切换 切换到 然后 草地 天空 从 的 在 上 是 都").split()
 WIDTH = 128
 
 # ------------------------------------------------------------------------------ tokenizers
@@ -51,10 +49,8 @@ def _corpus(joined=False):
     joined: each word with the start of a random next one, because CLIP's BPE marks word ends and
     must also meet words inside a run."""
     rng = np.random.default_rng(0)
-    tables = (world.ZH_SHAPE, world.ZH_SIZE, world.ZH_MOTION, world.ZH_BG)
-    known = {w for d in tables for v in d.values() for w in v if w}
-    known |= set(world.ZH_COLOR.values()) | set(world.ZH_CUT) | set(ZH_WORDS)
-    cut = re.compile("|".join(sorted(known, key=len, reverse=True)) + "|[\u4e00-\u9fff，。]")
+    cut = re.compile("|".join(sorted(world.chinese_words(), key=len, reverse=True))
+                     + "|[\u4e00-\u9fff，。]")
     out = [re.sub(r"<\|[a-z_]+\|>", "\n", PREFIX + IMAGE_PREFIX) + MORE_WORDS] * 400
     for _ in range(15000):
         text = world.caption(world.random_scene(rng), rng)

@@ -2,15 +2,17 @@
 
     train.py [--state FOLDER] [--seed N] [--minutes M] [STAGE ...]
 
-Stages, in order: tokenizers text vae cache transformer score export. Without names all are run.
+Stages, in order: tokenizers text vae cache transformer decoder score export. Without names all
+are run. The stage start, first, takes what the model's folder holds instead of beginning anew.
 What is learnt lies in the state folder ($HUNYUANVIDEO_NANO_STATE, else
 ~/.cache/hunyuanvideo/nano). Every stage resumes; one that has used up its time ends at once.
 Lengths are core-minutes: half of that on two quiet cores. See ../README.md for what to expect.
 """
 import argparse
 import os
+import shutil
 
-CORE_MINUTES = dict(text=12, vae=120, transformer=720)
+CORE_MINUTES = dict(text=15, vae=90, transformer=720, decoder=60)
 CLIPS = 10000
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -30,16 +32,24 @@ def build_stages(args):
         if not os.path.exists(os.path.join(state, "tokenizer_2", "merges.txt")):
             text.build_tokenizers(state)
 
+    def start():
+        for part in (*sample.PARTS, "tokenizer", "tokenizer_2"):
+            there, wanted = os.path.join(args.out, part), os.path.join(state, part)
+            if os.path.isdir(there) and not os.path.exists(wanted):
+                shutil.copytree(there, wanted)
+
     def score(step=None):
         name = f"samples_{step}" if step else "samples"
         sample.evaluate(state, args.count, name=name, cfg=args.cfg)
 
     return dict(
+        start=start,
         tokenizers=tokenizers,
         text=lambda: text.train(state, minutes("text"), seed),
         vae=lambda: vae.train(state, minutes("vae"), seed),
         cache=lambda: transformer.cache(state, args.clips, seed),
         transformer=lambda: transformer.train(state, minutes("transformer"), seed, every=score),
+        decoder=lambda: vae.train_decoder(state, minutes("decoder"), seed),
         score=score,
         export=lambda: sample.export(state, args.out))
 
@@ -66,7 +76,7 @@ def main():
     for name in args.stages:
         if name not in stages:
             parser.error(f"unknown stage {name!r}; there are: {' '.join(stages)}")
-    for name in args.stages or stages:
+    for name in args.stages or list(stages)[1:]:
         stages[name]()
 
 

@@ -155,7 +155,9 @@ def train(state, minutes, seed, every=None, batch=BATCH):
     log = Log(os.path.join(state, "transformer.log"))
     data, encoders = Latents(state), Encoders(state)
     torch.manual_seed(seed)
-    model = make()
+    model, known = make(), os.path.join(state, "transformer")
+    if os.path.exists(known) and not os.path.exists(os.path.join(state, "transformer.pt")):
+        model.load_state_dict(type(model).from_pretrained(known).float().state_dict())
     named = list(model.named_parameters())
     plain = ["x_embedder", "embedder.linear_1", "proj_in"]
     plain += [n for n, _ in named if n.startswith("proj_out")]

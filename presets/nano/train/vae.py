@@ -194,10 +194,12 @@ def _report(run, state, log):
     return m
 
 
-def _loss(vae, x, weight):
-    """(loss, squared error, KL): both errors weighted, the KL over all latent elements."""
+def _loss(vae, x, weight, encoder=True):
+    """(loss, squared error, KL): both errors weighted, the KL over all latent elements. Without
+    encoder its weights are left as they are."""
     with torch.autocast("cpu", torch.bfloat16):
-        post = vae.encode(x).latent_dist
+        with torch.set_grad_enabled(encoder):
+            post = vae.encode(x).latent_dist
         mean, logvar = post.mean.float(), post.logvar.float()
         z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
         d = vae.decode(z).sample.float() - x
@@ -206,26 +208,26 @@ def _loss(vae, x, weight):
     return loss, d.detach().pow(2).mean().item(), kl.item()
 
 
-def train(state, minutes, seed):
-    """Trains until `minutes` core-minutes are used up; resumes from vae.pt in the state folder.
-    Whole clips are a fifth of the steps, half of them in the last quarter."""
-    log = Log(os.path.join(state, "vae.log"))
-    torch.manual_seed(seed)
-    vae = make()
+def _start(state, file):
+    """The VAE to train: a new one, or the folder's where only its weights are at hand."""
+    folder = os.path.join(state, "vae")
+    known = os.path.exists(folder) and not os.path.exists(os.path.join(state, file))
+    vae = load(folder).train() if known else make()
     _fast_padding(vae)
-    opt = Optimizer(vae.named_parameters(), lr=2e-3, muon_lr=1e-3,
-                    plain=("conv_in", "conv_out", "quant_conv"))
-    run = Run(os.path.join(state, "vae.pt"), vae, opt, minutes, seed, decay=0.998)
+    return vae
+
+
+def _optimize(state, log, vae, run, encoder):
+    """Draws, trains, measures now and then, until the run's time is used up. Whole clips are a
+    fifth of the steps, half of them in the last quarter."""
     measured, recent = run.at["used"], []
-    log(f"vae: {sum(p.numel() for p in vae.parameters())} parameters, from step {run.at['step']}, "
-        f"{run.at['used']:.0f} of {run.total:.0f} s")
     with ThreadPoolExecutor(1) as pool:                      # draws the next batch meanwhile
         following = pool.submit(_batch, run.rng, False)
         while run.goes_on():
             x, weight = following.result()
             share = 0.2 if run.progress < 0.75 else 0.5
             following = pool.submit(_batch, run.rng, run.rng.random() < share)
-            loss, mse, kl = _loss(vae, x, weight)
+            loss, mse, kl = _loss(vae, x, weight, encoder)
             recent.append((mse, kl))
             if run.step(loss, tail=0.3) % 100 == 0:
                 mse, kl = np.mean(recent[-100:], 0)
@@ -235,7 +237,39 @@ def train(state, minutes, seed):
                 measured = run.clock.used
                 _report(run, state, log)
     run.keep()
+
+
+def train(state, minutes, seed):
+    """Trains until `minutes` core-minutes are used up; resumes from vae.pt in the state folder."""
+    log = Log(os.path.join(state, "vae.log"))
+    torch.manual_seed(seed)
+    vae = _start(state, "vae.pt")
+    opt = Optimizer(vae.named_parameters(), lr=2e-3, muon_lr=1e-3,
+                    plain=("conv_in", "conv_out", "quant_conv"))
+    run = Run(os.path.join(state, "vae.pt"), vae, opt, minutes, seed, decay=0.998)
+    log(f"vae: {sum(p.numel() for p in vae.parameters())} parameters, from step {run.at['step']}, "
+        f"{run.at['used']:.0f} of {run.total:.0f} s")
+    _optimize(state, log, vae, run, encoder=True)
     m = _report(run, state, log)
     vae.load_state_dict(run.average.weights)
     vae.register_to_config(scaling_factor=round(1 / m["std"], 6))
+    vae.save_pretrained(os.path.join(state, "vae"))
+
+
+def train_decoder(state, minutes, seed):
+    """More training of the decoder of vae/ alone: the latents, and so a transformer that was
+    trained on them, keep their meaning. Resumes from decoder.pt."""
+    log = Log(os.path.join(state, "vae.log"))
+    torch.manual_seed(seed)
+    vae = _start(state, "decoder.pt")
+    scaling = load(os.path.join(state, "vae")).config.scaling_factor
+    named = [(n, p) for n, p in vae.named_parameters()
+             if n.startswith(("decoder", "post_quant_conv"))]
+    opt = Optimizer(named, lr=2e-3, muon_lr=1e-3, plain=("conv_in", "conv_out", "quant_conv"))
+    run = Run(os.path.join(state, "decoder.pt"), vae, opt, minutes, seed, decay=0.998)
+    log(f"decoder: from step {run.at['step']}, {run.at['used']:.0f} of {run.total:.0f} s")
+    _optimize(state, log, vae, run, encoder=False)
+    _report(run, state, log)
+    vae.load_state_dict(run.average.weights)
+    vae.register_to_config(scaling_factor=scaling)
     vae.save_pretrained(os.path.join(state, "vae"))

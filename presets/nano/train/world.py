@@ -6,6 +6,7 @@ fixes a data set. Lengths are fractions of the frame, so every size shows the sa
 This file knows nothing of models or of PyTorch.
 """
 import math
+import re
 
 import numpy as np
 
@@ -298,6 +299,8 @@ ZH_BG = {
 }
 ZH_CUT = ["镜头切换到", "切换到", "画面切换到", "切到", "然后镜头切换到"]
 ZH_TAIL = ["", "", "，简单动画", "，写实风格", "，高质量"]
+ZH_MORE = ("一个 同一个 左边 右边 上边 下边 背景 背景是 颜色 简单 动画 写实 风格 高质量 向右 向左 向上 向下 移动 "
+           "滚动 镜头 画面 切换 切换到 然后 草地 天空 从 的 在 上 是 都").split()
 # Relation words as (said of the first object, said of the second), in each language.
 EN_SIDES = {"beside": ("on the left", "on the right"), "above": ("at the top", "at the bottom")}
 EN_RELATION = {"beside": ("to the left of", "to the right of"), "above": ("above", "below")}
@@ -379,3 +382,18 @@ def _english(s, pick):
         text += pick([". " + cut, ", " + cut[0].lower() + cut[1:]]) + " " + pick(ways)
     text += pick(EN_TAIL) + pick([".", ".", ""])
     return pick([text[0].upper() + text[1:]] * 2 + [text])
+
+
+def chinese_words():
+    """Every Chinese word of the grammar, and the pieces that longer ones are made of."""
+    tables = (ZH_SHAPE, ZH_SIZE, ZH_MOTION, ZH_BG)
+    known = {w for d in tables for v in d.values() for w in v if w}
+    return known | set(ZH_COLOR.values()) | set(ZH_CUT) | set(ZH_MORE)
+
+
+def english_words(draws=20000):
+    """Every English word of the grammar, in lower case, as it comes up in that many captions."""
+    rng = np.random.default_rng(0)
+    letters = re.compile(r"[^\W_]+")
+    return {w for _ in range(draws)
+            for w in letters.findall(caption(random_scene(rng), rng, zh=False).lower())}
