@@ -6,7 +6,8 @@ set -eu
 
 build='gcc make pkg-config libc6-dev libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev'
 ffmpeg="$build nasm libx264-dev zlib1g-dev dpkg-dev xz-utils debian-archive-keyring ca-certificates"
-check="$ffmpeg clang valgrind g++ binutils perl procps"
+check="$ffmpeg clang valgrind g++ binutils perl procps python3-numpy"
+nano="python3-venv g++"
 lint="$build clang-format clang-tidy cppcheck"
 
 case ${1:-} in
@@ -14,7 +15,8 @@ build) wanted=$build ;;
 ffmpeg) wanted=$ffmpeg ;;
 check) wanted=$check ;;
 lint) wanted=$lint ;;
-*) echo "usage: packages.sh build|ffmpeg|check|lint" >&2; exit 2 ;;
+nano) wanted=$nano ;;
+*) echo "usage: packages.sh build|ffmpeg|check|nano|lint" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query > /dev/null; then
