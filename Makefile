@@ -131,6 +131,23 @@ bench: TEST_LIBS = -ldl
 bench: lib bench-programs
 	@for program in $(BENCH_BIN); do env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $$program; done
 
+# ---- the small model ------------------------------------------------------------------------------
+
+# Trains it from nothing, or goes on where that was stopped: some eight hours on two quiet cores. State and PyTorch
+# lie outside the checkout; the finished model goes to presets/nano.
+NANO_STATE ?= $(HOME)/.cache/hunyuanvideo/nano
+NANO_PYTHON = $(NANO_STATE)/venv/bin/python
+$(NANO_PYTHON): presets/nano/train/requirements.txt
+	python3 -m venv $(NANO_STATE)/venv
+	$(NANO_PYTHON) -m pip install --quiet -r $<
+	@touch $@
+nano: packages-nano $(NANO_PYTHON)
+	$(NANO_PYTHON) presets/nano/train/train.py --state $(NANO_STATE) $(NANO_STAGES)
+
+# Prompts it has not seen, through the patched ffmpeg, judged from pixels: some twenty minutes.
+score: packages-check ffmpeg
+	presets/nano/score.py --ffmpeg $(BUILD)/ffmpeg $(SCORE)
+
 lint: packages-lint
 	clang-format --dry-run --Werror $(wildcard engine/*.[ch] engine/*/*.[ch] kernels/*.[ch] kernels/*/*.[ch] tests/*.[ch] tests/*/*.[ch])
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
@@ -139,6 +156,9 @@ lint: packages-lint
 
 # ---- installing -----------------------------------------------------------------------------------
 
+# The small model without what trained it.
+NANO_FILES = $(filter-out nano/train/%.py nano/train/requirements.txt nano/score.py,$(patsubst presets/%,%,$(wildcard \
+             presets/nano/*.* presets/nano/*/*.*)))
 install: lib hyv
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin \
 	    $(DESTDIR)$(PREFIX)/share/hunyuanvideo/presets $(DESTDIR)$(PREFIX)/share/man/man1
@@ -149,6 +169,8 @@ install: lib hyv
 	install -m 644 engine/hunyuanvideo.h $(DESTDIR)$(PREFIX)/include/
 	install -m 755 $(BUILD)/hyv $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 presets/*.yaml $(DESTDIR)$(PREFIX)/share/hunyuanvideo/presets/
+	for file in $(NANO_FILES); do \
+	    install -D -m 644 presets/$$file $(DESTDIR)$(PREFIX)/share/hunyuanvideo/presets/$$file; done
 	install -m 644 engine/hyv.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$${prefix}/lib|' -e 's|@INCLUDEDIR@|$${prefix}/include|' \
 	    -e 's|@VERSION@|$(VERSION)|' configure-hook/hunyuanvideo.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/libhunyuanvideo.pc
@@ -162,5 +184,5 @@ clean:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
 .PHONY: all lib hyv tests bench-programs ffmpeg demo check check-sanitizers check-compilers check-valgrind check-ffmpeg \
-        bench lint install clean
+        bench lint nano score install clean
 .SECONDARY:
