@@ -156,12 +156,12 @@ static int warn_unknown_words(pipeline *p, const hyv_params *params)
     if (err >= 0 && known)
         err = hyv_vocabulary_unknown(known, params->prompt, &words);
     if (err > 0)
-        hyv_log_write(p->log, HYV_LEVEL_WARNING,
-                      "prompt: the small model %s does not know %s%s. %s For other pictures get the "
-                      "published weights and set model to their folder.",
-                      p->name, hyv_string_text(&words),
-                      err > HYV_VOCABULARY_NAMED_MAX ? " and more" : "",
-                      hyv_vocabulary_about(known));
+        hyv_log_write(
+            p->log, HYV_LEVEL_WARNING,
+            "prompt: the small model %s does not know %s%s. %s For other pictures get the "
+            "published weights and set model to their folder.",
+            p->name, hyv_string_text(&words), err > HYV_VOCABULARY_NAMED_MAX ? " and more" : "",
+            hyv_vocabulary_about(known));
     if (err == -ENOMEM)
         hyv_log_error(p->log, err, "prompt: not enough memory");
     hyv_vocabulary_close(&known);

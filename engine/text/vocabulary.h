@@ -14,7 +14,8 @@ enum { HYV_VOCABULARY_BYTES_MAX = 65536, HYV_VOCABULARY_NAMED_MAX = 5 };
 
 typedef struct hyv_vocabulary hyv_vocabulary;
 
-/* *v stays NULL if there is no such file. -EBADMSG: not UTF-8, or nothing in it; -EFBIG; -ENOMEM. */
+/* *v stays NULL if there is no such file. -EBADMSG: not UTF-8, or nothing in it; -EFBIG; -ENOMEM.
+ */
 int hyv_vocabulary_open(hyv_vocabulary **v, const char *path, hyv_log *log);
 void hyv_vocabulary_close(hyv_vocabulary **v);
 

@@ -36,8 +36,9 @@ static void check_unknown(const hyv_vocabulary *v, const char *prompt, int count
 
 static void test_words(void)
 {
-    static const char list[] = "# Coloured shapes\r\nred\nstar\nthe\nmoves\r\n\n# that move.\nÉtoile\n红色\n红\n"
-                               "星星\n向右移动\n";
+    static const char list[] =
+        "# Coloured shapes\r\nred\nstar\nthe\nmoves\r\n\n# that move.\nÉtoile\n红色\n红\n"
+        "星星\n向右移动\n";
     hyv_log log = {0};
     hyv_vocabulary *v = NULL;
     CHECK(open_list(&v, list, sizeof(list) - 1, &log) == 0);
