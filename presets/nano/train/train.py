@@ -2,8 +2,9 @@
 
     train.py [--state FOLDER] [--seed N] [--minutes M] [STAGE ...]
 
-Stages, in order: tokenizers text vae cache transformer decoder score export. Without names all
-are run. The stage start, first, takes what the model's folder holds instead of beginning anew.
+Stages, in order: tokenizers text vae cache transformer distill decoder score export. Without
+names all are run. The stage start, first, takes what the model's folder holds instead of
+beginning anew.
 What is learnt lies in the state folder ($HUNYUANVIDEO_NANO_STATE, else
 ~/.cache/hunyuanvideo/nano). Every stage resumes; one that has used up its time ends at once.
 Lengths are core-minutes: half of that on two quiet cores. See ../README.md for what to expect.
@@ -12,7 +13,7 @@ import argparse
 import os
 import shutil
 
-CORE_MINUTES = dict(text=15, vae=90, transformer=720, decoder=60)
+CORE_MINUTES = dict(text=15, vae=90, transformer=720, distill=60, decoder=60)
 CLIPS = 10000
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -49,6 +50,7 @@ def build_stages(args):
         vae=lambda: vae.train(state, minutes("vae"), seed),
         cache=lambda: transformer.cache(state, args.clips, seed),
         transformer=lambda: transformer.train(state, minutes("transformer"), seed, every=score),
+        distill=lambda: transformer.distill(state, minutes("distill"), seed, every=score),
         decoder=lambda: vae.train_decoder(state, minutes("decoder"), seed),
         score=score,
         export=lambda: sample.export(state, args.out))

@@ -31,6 +31,7 @@ SHIFT = 3.0                    # of the noise levels
 OBJECT_WEIGHT = 4.0
 EMPTY = 0.1                    # share of empty captions
 GUIDANCE = 6016.0              # embedded guidance as the pipeline sends it: 1000 times, in bf16
+CFG_PER_SCALE = 0.3            # distilled: an embedded guidance of 6 is a true one of 2.5
 
 # ------------------------------------------------------------------------------ latents
 
@@ -124,61 +125,96 @@ def _fit(states, mask):
     return states[:, :CAPTION_TOKENS].contiguous(), mask[:, :CAPTION_TOKENS].contiguous()
 
 
-def _loss(model, encoders, data, index, rng):
-    """(weighted loss, mean squared error, mean squared error near objects) of one batch."""
+def _draw(data, index, rng):
+    """(near objects, noisy latents, their velocity, sigma, captions) of one batch."""
     n = len(index)
     captions = ["" if rng.random() < EMPTY else world.caption(data.scenes[i], rng) for i in index]
-    states, mask, pooled = encoders(captions)
-    states, mask = _fit(states, mask)
     index = torch.as_tensor(index)
     x0, near = data.latents[index].float(), data.near[index][:, None].float()
     u = (torch.rand(n) + torch.arange(n)) / n                # stratified
     sigma = SHIFT * u / (1 + (SHIFT - 1) * u)
-    # The pipeline's own value half the time, else any: the scale is ignored, not undefined.
-    guidance = torch.where(torch.rand(n) < 0.5, torch.tensor(GUIDANCE),
-                           (1 + 9 * torch.rand(n)) * 1000)
-    noise = torch.randn_like(x0)
-    s = sigma[:, None, None, None, None]
+    noise, s = torch.randn_like(x0), sigma[:, None, None, None, None]
+    return near, (1 - s) * x0 + s * noise, noise - x0, sigma, captions
+
+
+def _condition(encoders, captions):
+    """(states, mask, pooled), padded to one length."""
+    states, mask, pooled = encoders(captions)
+    return *_fit(states, mask), pooled
+
+
+def _velocity(model, x, sigma, condition, guidance):
     with torch.autocast("cpu", torch.bfloat16):
-        v = model((1 - s) * x0 + s * noise, sigma * 1000, states, mask, pooled, guidance,
-                  return_dict=False)[0].float()
-    error = (v - (noise - x0)).pow(2).mean(1, keepdim=True)
+        return model(x, sigma * 1000, *condition, guidance, return_dict=False)[0].float()
+
+
+def _error(v, target, near):
+    """(weighted loss, mean squared error, mean squared error near objects)"""
+    error = (v - target).pow(2).mean(1, keepdim=True)
     weight = 1 + (OBJECT_WEIGHT - 1) * near
     seen = error.detach()
     return ((error * weight).mean() / weight.mean(), seen.mean().item(),
             ((seen * near).sum() / near.sum().clamp(min=1)).item())
 
 
-def train(state, minutes, seed, every=None, batch=BATCH):
-    """Trains for `minutes` core-minutes; resumes from transformer.pt. every(step) is called each
-    1000 steps, with the averaged weights exported to transformer/."""
-    log = Log(os.path.join(state, "transformer.log"))
-    data, encoders = Latents(state), Encoders(state)
-    torch.manual_seed(seed)
-    model, known = make(), os.path.join(state, "transformer")
-    if os.path.exists(known) and not os.path.exists(os.path.join(state, "transformer.pt")):
-        model.load_state_dict(type(model).from_pretrained(known).float().state_dict())
+def _loss(model, encoders, data, index, rng):
+    """Flow matching on one batch; see _error."""
+    near, x, target, sigma, captions = _draw(data, index, rng)
+    # The pipeline's own value half the time, else any: the scale is ignored, not undefined.
+    guidance = torch.where(torch.rand(len(index)) < 0.5, torch.tensor(GUIDANCE),
+                           (1 + 9 * torch.rand(len(index))) * 1000)
+    v = _velocity(model, x, sigma, _condition(encoders, captions), guidance)
+    return _error(v, target, near)
+
+
+def _distill_loss(model, teacher, encoders, data, index, rng):
+    """Teaches the embedded guidance: for a scale g the student is to give in one evaluation what
+    the teacher gives in two, cond + CFG_PER_SCALE (g - 1) (cond - empty). An empty caption stays
+    what it was, so that true guidance goes on working."""
+    near, x, _, sigma, captions = _draw(data, index, rng)
+    n = len(index)
+    scale = 1 + 9 * torch.rand(n)
+    scale = torch.where(torch.rand(n) < 0.5, torch.tensor(GUIDANCE / 1000), scale)
+    condition = _condition(encoders, captions)
+    fixed = torch.full((n,), GUIDANCE)
+    with torch.no_grad():
+        cond = _velocity(teacher, x, sigma, condition, fixed)
+        empty = _velocity(teacher, x, sigma, _condition(encoders, [""] * n), fixed)
+        more = CFG_PER_SCALE * (scale - 1)
+        target = cond + more[:, None, None, None, None] * (cond - empty)
+    return _error(_velocity(model, x, sigma, condition, scale * 1000), target, near)
+
+
+def _load(folder):
+    return type(make()).from_pretrained(folder).float()
+
+
+def _run(state, name, model, minutes, seed, lr):
+    """The optimizer's run, and the model to call: compiling takes minutes once, then a step takes
+    half the time."""
     named = list(model.named_parameters())
     plain = ["x_embedder", "embedder.linear_1", "proj_in"]
     plain += [n for n, _ in named if n.startswith("proj_out")]
-    opt = Optimizer(named, lr=1.5e-3, plain=plain)
-    run = Run(os.path.join(state, "transformer.pt"), model, opt, minutes, seed)
-    compiled = model
-    if os.environ.get("COMPILE", "1") != "0":                # minutes once, then twice as fast
-        compiled = torch.compile(model, dynamic=False)
-    log(f"transformer: {sum(p.numel() for p in model.parameters())} parameters, "
+    opt = Optimizer(named, lr=lr, plain=plain)
+    run = Run(os.path.join(state, name + ".pt"), model, opt, minutes, seed)
+    compiles = os.environ.get("COMPILE", "1") != "0"
+    return run, torch.compile(model, dynamic=False) if compiles else model
+
+
+def _optimize(state, log, name, run, data, loss_of, every, batch):
+    """loss_of(indices) -> what _error gives, until the time is used up."""
+    log(f"{name}: {sum(p.numel() for p in run.model.parameters())} parameters, "
         f"{len(data.scenes)} clips, latent std {data.latents.float().std():.3f}, from step "
         f"{run.at['step']}, {run.at['used']:.0f} of {run.total:.0f} s")
     recent = []
     while run.goes_on():
-        index = data.draw(run.rng, batch, run.progress)
-        loss, mean, objects = _loss(compiled, encoders, data, index, run.rng)
+        loss, mean, objects = loss_of(data.draw(run.rng, batch, run.progress))
         recent.append((mean, objects))
         step = run.step(loss, tail=0.2)
         if step % 50 == 0:
             data.look()
             mean, objects = np.mean(recent[-50:], 0)
-            log(f"transformer step {step} {run.clock.used:.0f}s loss {mean:.4f} near objects "
+            log(f"{name} step {step} {run.clock.used:.0f}s loss {mean:.4f} near objects "
                 f"{objects:.4f}")
         if every and step % 1000 == 0:
             run.keep()
@@ -187,6 +223,40 @@ def train(state, minutes, seed, every=None, batch=BATCH):
             run.clock.skip()
     run.keep()
     export(state, run.average.weights)
+
+
+def train(state, minutes, seed, every=None, batch=BATCH):
+    """Trains for `minutes` core-minutes; resumes from transformer.pt, else begins with the weights
+    in transformer/ if there are any. every(step) is called each 1000 steps, with the averaged
+    weights exported to transformer/."""
+    log = Log(os.path.join(state, "transformer.log"))
+    data, encoders = Latents(state), Encoders(state)
+    torch.manual_seed(seed)
+    folder = os.path.join(state, "transformer")
+    known = os.path.exists(folder) and not os.path.exists(os.path.join(state, "transformer.pt"))
+    run, model = _run(state, "transformer", _load(folder) if known else make(), minutes, seed, 1.5e-3)
+    _optimize(state, log, "transformer", run, data,
+              lambda index: _loss(model, encoders, data, index, run.rng), every, batch)
+
+
+def distill(state, minutes, seed, every=None, batch=BATCH):
+    """Puts true guidance into the embedded one, in `minutes` core-minutes; resumes from
+    distilled.pt. The teacher is what transformer.pt holds, so train() can go on later."""
+    log = Log(os.path.join(state, "transformer.log"))
+    data, encoders = Latents(state), Encoders(state)
+    teacher = make()
+    teacher.load_state_dict(torch.load(os.path.join(state, "transformer.pt"),
+                                       weights_only=False)["average"])
+    teacher.requires_grad_(False)
+    student = make()
+    student.load_state_dict(teacher.state_dict())
+    torch.manual_seed(seed)
+    run, model = _run(state, "distilled", student, minutes, seed, 5e-4)
+    if model is not student:
+        teacher = torch.compile(teacher, dynamic=False)
+    _optimize(state, log, "distilled", run, data,
+              lambda index: _distill_loss(model, teacher, encoders, data, index, run.rng), every,
+              batch)
 
 
 def export(state, weights):
