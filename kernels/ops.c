@@ -365,6 +365,17 @@ void hyv_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid 
              y, x, grid, factor, dir);
 }
 
+void hyv_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
+                         bool time)
+{
+    const int64_t frames = time ? 2 * grid.t - 1 : grid.t, taps = time ? 8 : 12;
+    OPERATOR(upsample_conv3d, 2.0 * volume(y) * (double)(taps * x.cols), y, x, W->w,
+             positive(grid) && active(be, y) && active(be, x) && x.rows == hyv_grid_rows(grid) &&
+                 y.rows == frames * grid.h * grid.w * 4 && weight_fits(W, y.cols, 27 * x.cols) &&
+                 apart(y, x),
+             y, x, W, grid, time);
+}
+
 /* ---- memory ---- */
 
 static bool fail_memory(hyv_backend *be, const char *what, size_t bytes)

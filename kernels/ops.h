@@ -113,6 +113,12 @@ typedef enum hyv_shuffle_dir { HYV_SPACE_TO_DEPTH, HYV_DEPTH_TO_SPACE } hyv_shuf
 void hyv_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid factor,
                  hyv_shuffle_dir dir);
 
+/* 14. What conv3d with kernel 3x3x3 and stride 1 makes of upsample(x, grid, time), without the
+ * doubled tensor: weights of taps that read the same voxel of x are added up first, in the order of
+ * the taps, so 27 products become 8 (time) or 12. W as for conv3d; y [doubled grid rows, out]. */
+void hyv_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
+                         bool time);
+
 static const hyv_mat HYV_NO_MAT = {0};
 
 /* ---- memory ----
@@ -188,6 +194,8 @@ typedef struct hyv_backend_ops {
     void (*upsample)(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, bool time);
     void (*shuffle)(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid factor,
                     hyv_shuffle_dir dir);
+    void (*upsample_conv3d)(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W,
+                            hyv_grid grid, bool time);
 
     /* Bytes of working memory that the operators above take beside their arguments (packing
      * buffers, scores), for the plan: an upper bound over all calls made so far on this (dry)

@@ -236,16 +236,16 @@ static hyv_grid doubled(const hyv_vae_up *up, hyv_grid g)
                       up->space ? 2 * g.w : g.w};
 }
 
-/* Twice the size, then a convolution on the larger grid, whose output may overwrite x. */
+/* Twice the size and a convolution, in one; the output takes the place of x. */
 static void upsample(forward *f, const hyv_vae_up *up)
 {
     const size_t mark = hyv_mark(f->be);
-    const hyv_grid grid = doubled(up, f->grid);
-    const hyv_mat large = hyv_new(f->be, hyv_grid_rows(grid), f->x.cols);
-    hyv_upsample(f->be, large, f->x, f->grid, up->time);
-    f->grid = grid;
-    f->x = reshape(f->store, large.rows, large.cols);
-    conv(f, f->x, large, &up->upsample);
+    const hyv_grid grid = f->grid;
+    const hyv_mat small = hyv_new(f->be, f->x.rows, f->x.cols);
+    hyv_copy(f->be, small, f->x);
+    f->grid = doubled(up, grid);
+    f->x = reshape(f->store, hyv_grid_rows(f->grid), small.cols);
+    hyv_upsample_conv3d(f->be, f->x, small, &up->upsample, grid, up->time);
     hyv_release(f->be, mark);
 }
 

@@ -244,6 +244,7 @@ const hyv_backend_ops hyv_cpu_backend = {
     .add = hyv_cpu_add,
     .copy = hyv_cpu_copy,
     .upsample = hyv_cpu_upsample,
+    .upsample_conv3d = hyv_cpu_upsample_conv3d,
     .shuffle = hyv_cpu_shuffle,
     .scratch = cpu_scratch,
     .describe = cpu_describe,

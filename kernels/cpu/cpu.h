@@ -111,12 +111,16 @@ void hyv_cpu_act(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat mul, hyv_activat
 void hyv_cpu_add(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat gate);
 void hyv_cpu_copy(hyv_backend *be, hyv_mat y, hyv_mat x);
 void hyv_cpu_upsample(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, bool time);
+void hyv_cpu_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W,
+                             hyv_grid grid, bool time);
 void hyv_cpu_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid factor,
                      hyv_shuffle_dir dir);
 
 /* Working memory of a call, all threads together: what the null backend plans with. */
 size_t hyv_cpu_linear_scratch(int64_t rows, int64_t cols, int64_t depth, int threads);
 size_t hyv_cpu_conv3d_scratch(int64_t rows, int64_t cols, int64_t depth, int threads);
+size_t hyv_cpu_upsample_conv3d_scratch(int64_t cols, int64_t channels, hyv_grid grid, bool time,
+                                       int threads);
 size_t hyv_cpu_attention_scratch(int64_t k_rows, int64_t head_dim, int threads);
 size_t hyv_cpu_group_norm_scratch(int64_t rows, int64_t cols, int groups, int threads);
 

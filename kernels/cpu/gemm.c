@@ -193,6 +193,19 @@ static void pack_right_panel(void *arg, int64_t index, int thread)
                         thread_space(g, thread).buffer);
 }
 
+/* Like hyv_gemm_panels for at most one panel of columns whose rows lie at row[i] + j. */
+static void multiply_placed(const hyv_gemm_functions *f, int rows, int64_t cols, int64_t depth,
+                            const float *a, const float *b, float *const *row, int64_t j,
+                            const float *start, float *edge)
+{
+    const size_t bytes = (size_t)cols * sizeof(float);
+    for (int i = 0; i < rows && !start; i++)
+        memcpy(edge + i * f->nr, row[i] + j, bytes);
+    f->kernel(rows, depth, a, b, edge, f->nr, start);
+    for (int i = 0; i < rows; i++)
+        memcpy(row[i] + j, edge + i * f->nr, bytes);
+}
+
 /* Rows [i0, i1) times columns [j0, j1) of the packed part, one block of k after the other. */
 static void multiply_block(void *arg, int64_t index, int thread)
 {
@@ -206,6 +219,9 @@ static void multiply_block(void *arg, int64_t index, int thread)
     const int64_t i1 = least(c->rows, part(row + 1, row_panels, g->row_tasks) * mr);
     const int64_t j0 = part(col, col_panels, g->col_tasks) * nr;
     const int64_t j1 = least(g->cols, part(col + 1, col_panels, g->col_tasks) * nr);
+    float *placed[HYV_GEMM_ROWS + HYV_GEMM_MR_MAX];
+    for (int64_t i = i0; i < i1; i++)
+        placed[i - i0] = c->place ? c->place(c->left, c->y, i) : hyv_row(c->y, i);
     for (int64_t k = 0; k < g->depth && !hyv_pool_stopped(g->be, thread); k += g->f->depth) {
         const int64_t depth = least(g->f->depth, g->depth - k);
         for (int64_t i = i0; i < i1; i += mr)
@@ -213,10 +229,18 @@ static void multiply_block(void *arg, int64_t index, int thread)
                          g->k0 + k, depth, s.buffer);
         for (int64_t j = j0; j < j1; j += nr) {
             const float *start = g->k0 + k == 0 ? g->start + g->j0 + j : NULL;
-            for (int64_t i = i0; i < i1; i += mr)
-                hyv_gemm_panels(g->f, (int)least(mr, i1 - i), least(nr, j1 - j), depth,
-                                s.panels + (i - i0) * depth, g->packed + j * g->depth + k * nr, 0,
-                                hyv_row(c->y, i) + g->j0 + j, c->y.ld, start, s.edge);
+            const float *right = g->packed + j * g->depth + k * nr;
+            for (int64_t i = i0; i < i1; i += mr) {
+                const float *left = s.panels + (i - i0) * depth;
+                const int rows = (int)least(mr, i1 - i);
+                const int64_t cols = least(nr, j1 - j);
+                if (c->place)
+                    multiply_placed(g->f, rows, cols, depth, left, right, placed + (i - i0),
+                                    g->j0 + j, start, s.edge);
+                else
+                    hyv_gemm_panels(g->f, rows, cols, depth, left, right, 0,
+                                    placed[i - i0] + g->j0 + j, c->y.ld, start, s.edge);
+            }
         }
     }
 }
@@ -274,10 +298,19 @@ static void multiply_panel(void *arg, int64_t index, int thread)
     for (int64_t k = 0; k < c->depth; k += g->f->depth) {
         const int64_t depth = least(g->f->depth, c->depth - k);
         c->pack_right(c->right, g->f, s.panels, nr, j, (int)cols, k, depth, s.buffer);
-        for (int64_t i = 0; i < c->rows; i += mr)
-            hyv_gemm_panels(g->f, (int)least(mr, c->rows - i), cols, depth,
-                            g->packed + i * c->depth + k * mr, s.panels, 0, hyv_row(c->y, i) + j,
-                            c->y.ld, k == 0 ? g->start + j : NULL, s.edge);
+        for (int64_t i = 0; i < c->rows; i += mr) {
+            const int rows = (int)least(mr, c->rows - i);
+            const float *left = g->packed + i * c->depth + k * mr;
+            const float *start = k == 0 ? g->start + j : NULL;
+            float *placed[HYV_GEMM_MR_MAX];
+            for (int r = 0; r < rows && c->place; r++)
+                placed[r] = c->place(c->left, c->y, i + r);
+            if (c->place)
+                multiply_placed(g->f, rows, cols, depth, left, s.panels, placed, j, start, s.edge);
+            else
+                hyv_gemm_panels(g->f, rows, cols, depth, left, s.panels, 0, hyv_row(c->y, i) + j,
+                                c->y.ld, start, s.edge);
+        }
     }
 }
 

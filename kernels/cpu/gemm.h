@@ -59,6 +59,8 @@ typedef struct hyv_gemm_call {
     hyv_pack *pack_right;
     const float *bias; /* [cols], or NULL for 0 */
     hyv_mat y;
+    /* Where row `row` of the product goes; NULL: to the row of y with that number. */
+    float *(*place)(const void *left, hyv_mat y, int64_t row);
 } hyv_gemm_call;
 
 void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call);
@@ -71,6 +73,10 @@ void hyv_pack_mat(const void *operand, const hyv_gemm_functions *f, float *out, 
 /* Packs rows of a hyv_weight, decoding them; linear.c. */
 void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                      int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
+
+/* out[count] = elements [k0, k0 + count) of a row of the effective weight; linear.c. */
+void hyv_decode_weight(const hyv_gemm_functions *f, float *out, const hyv_weight *W, int64_t row,
+                       int64_t k0, int64_t count);
 
 /* Multiplies a packed left panel by packed right panels: c[rows, cols] with any cols; edges go
  * through `edge` [mr * nr]. start as in the kernel, [cols] rounded up to nr, or NULL. panel: floats

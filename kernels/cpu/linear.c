@@ -13,6 +13,19 @@ static bool in_place(const hyv_weight *W)
     return W->w.type == HYV_F32 && W->scales == 0 && (uintptr_t)W->w.data % sizeof(float) == 0;
 }
 
+void hyv_decode_weight(const hyv_gemm_functions *f, float *out, const hyv_weight *W, int64_t row,
+                       int64_t k0, int64_t count)
+{
+    const char *from =
+        (const char *)W->w.data + (size_t)(row * W->w.ld + k0) * hyv_type_bytes(W->w.type);
+    f->decode(out, from, W->w.type, count);
+    if (W->scales == 0)
+        return;
+    const float scale = W->scale[W->scales == 1 ? 0 : row];
+    for (int64_t k = 0; k < count; k++)
+        out[k] *= scale;
+}
+
 /* Decodes a few elements of each row into the buffer, then packs them. So many short stretches are
  * more than a processor foresees: the next ones are fetched meanwhile. */
 void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *out, int width,
@@ -34,13 +47,8 @@ void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *ou
             float *decoded = buffer + i * piece;
             for (int64_t next = piece; next < 2 * piece; next += CACHE_LINE / (int64_t)size)
                 __builtin_prefetch(from + (size_t)next * size);
-            f->decode(decoded, from, W->w.type, count);
+            hyv_decode_weight(f, decoded, W, first + i, k0 + k, count);
             rows[i] = decoded;
-            if (W->scales == 0)
-                continue;
-            const float scale = W->scale[W->scales == 1 ? 0 : first + i];
-            for (int64_t j = 0; j < count; j++)
-                decoded[j] *= scale;
         }
         f->transpose(out + k * width, width, rows, n, count);
     }

@@ -157,6 +157,14 @@ static void null_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, h
     (void)be, (void)y, (void)x, (void)grid, (void)factor, (void)dir;
 }
 
+static void null_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W,
+                                 hyv_grid grid, bool time)
+{
+    (void)W;
+    count(be, hyv_cpu_upsample_conv3d_scratch(y.cols, x.cols, grid, time, 0),
+          hyv_cpu_upsample_conv3d_scratch(y.cols, x.cols, grid, time, 1));
+}
+
 static size_t null_scratch(const hyv_backend *be)
 {
     const null_state *s = be->impl;
@@ -194,6 +202,7 @@ const hyv_backend_ops hyv_null_backend = {
     .copy = null_copy,
     .upsample = null_upsample,
     .shuffle = null_shuffle,
+    .upsample_conv3d = null_upsample_conv3d,
     .scratch = null_scratch,
     .describe = null_describe,
 };

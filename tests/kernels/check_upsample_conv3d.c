@@ -1,0 +1,125 @@
+/* upsample_conv3d: against upsample and conv3d one after the other, word for word, in double
+ * precision; doubled in time and not, grids of one voxel, few and many channels, stored types.
+ */
+#include "rig.h"
+
+typedef struct call {
+    hyv_mat x;
+    hyv_weight W;
+    hyv_grid grid;
+    bool time;
+} call;
+
+static void run(hyv_backend *be, hyv_mat y, void *arg)
+{
+    const call *c = arg;
+    hyv_upsample_conv3d(be, y, c->x, &c->W, c->grid, c->time);
+}
+
+static int64_t clamped(int64_t v, int64_t size)
+{
+    return v < 0 ? 0 : v > size - 1 ? size - 1 : v;
+}
+
+static hyv_grid doubled(const call *c)
+{
+    return (hyv_grid){c->time ? 2 * c->grid.t - 1 : c->grid.t, 2 * c->grid.h, 2 * c->grid.w};
+}
+
+/* The voxel of x behind tap (a, b, d) of a voxel of the doubled grid. */
+static int64_t tap_voxel(const call *c, hyv_grid at, hyv_grid tap)
+{
+    const hyv_grid o = doubled(c);
+    const int64_t t = clamped(at.t + tap.t - 2, o.t), h = clamped(at.h + tap.h - 1, o.h);
+    const int64_t w = clamped(at.w + tap.w - 1, o.w);
+    const int64_t from = !c->time ? t : t == 0 ? 0 : 1 + (t - 1) / 2;
+    return (from * c->grid.h + h / 2) * c->grid.w + w / 2;
+}
+
+static double weight(const call *c, int64_t row, int64_t col)
+{
+    float value;
+    uint16_t half;
+    if (c->W.w.type == HYV_F32)
+        return (double)*rig_at(c->W.w, row, col);
+    memcpy(&half, (const char *)c->W.w.data + 2 * (row * c->W.w.ld + col), sizeof(half));
+    value = hyv_bf16_to_f32(half);
+    return (double)value * (double)(c->W.scales ? c->W.scale[c->W.scales == 1 ? 0 : row] : 1.0f);
+}
+
+/* Eight weights at most are added up, each sum rounded; then as many products as there are taps. */
+static void reference(const call *c, double *want, double *error)
+{
+    const int64_t out = c->W.w.rows, in = c->x.cols;
+    const hyv_grid o = doubled(c);
+    for (int64_t r = 0; r < hyv_grid_rows(o); r++)
+        for (int64_t j = 0; j < out; j++) {
+            const hyv_grid at = {r / (o.h * o.w), r / o.w % o.h, r % o.w};
+            double sum = c->W.bias ? (double)c->W.bias[j] : 0.0, size = fabs(sum);
+            for (int64_t tap = 0; tap < 27; tap++)
+                for (int64_t i = 0; i < in; i++) {
+                    const hyv_grid t = {tap / 9, tap / 3 % 3, tap % 3};
+                    const double product =
+                        (double)*rig_at(c->x, tap_voxel(c, at, t), i) * weight(c, j, tap * in + i);
+                    sum += product;
+                    size += fabs(product);
+                }
+            want[r * out + j] = sum;
+            error[r * out + j] = RIG_UNIT * (8.0 + sqrt(27.0 * (double)in)) * size + 0x1p-140;
+        }
+}
+
+static void one(const rig *r, hyv_grid grid, bool time, int64_t in, int64_t out, int variant,
+                check_random *random)
+{
+    char what[96];
+    call c = {.grid = grid, .time = time};
+    const int64_t rows = hyv_grid_rows(doubled(&c));
+    const bool half = variant & 8;
+    rig_mat x = rig_new(hyv_grid_rows(grid), in, variant & 1, HYV_F32);
+    rig_mat w = rig_new(out, 27 * in, variant & 2, HYV_F32), y = rig_new(rows, out, true, HYV_F32);
+    rig_mat stored = rig_new(out, 27 * in, variant & 2, HYV_BF16);
+    rig_mat bias = rig_new(1, out, false, HYV_F32), scale = rig_new(1, out, false, HYV_F32);
+    rig_fill(x.m, RIG_NORMAL, random);
+    rig_fill(w.m, RIG_NORMAL, random);
+    rig_fill(bias.m, RIG_NORMAL, random);
+    rig_fill(scale.m, RIG_NORMAL, random);
+    for (int64_t j = 0; j < out; j++)
+        for (int64_t i = 0; i < 27 * in; i++) {
+            const uint16_t bits = hyv_f32_to_bf16(*rig_at(w.m, j, i));
+            memcpy((char *)stored.m.data + 2 * (j * stored.m.ld + i), &bits, sizeof(bits));
+        }
+    c.x = x.m;
+    c.W = (hyv_weight){.w = half ? stored.m : w.m,
+                       .bias = variant & 4 ? bias.m.data : NULL,
+                       .scale = half ? scale.m.data : NULL,
+                       .scales = half ? out : 0};
+    double *want = rig_doubles(rows * out), *error = rig_doubles(rows * out);
+    reference(&c, want, error);
+    snprintf(what, sizeof(what), "upsample_conv3d %dx%dx%d%s channels %d to %d", (int)grid.t,
+             (int)grid.h, (int)grid.w, time ? " in time" : "", (int)in, (int)out);
+    rig_compare(r, what, &y, run, &c, want, error);
+    free(want);
+    free(error);
+    rig_mat *const all[] = {&x, &w, &y, &stored, &bias, &scale};
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        rig_free(all[i]);
+}
+
+int main(void)
+{
+    static const struct {
+        hyv_grid grid;
+        int64_t in, out;
+    } cases[] = {{{1, 1, 1}, 3, 5},   {{2, 1, 3}, 16, 33},  {{3, 4, 2}, 7, 64},
+                 {{5, 3, 7}, 48, 32}, {{2, 9, 11}, 130, 3}, {{1, 13, 9}, 20, 40}};
+    check_random random = {14};
+    rig r;
+    rig_open(&r);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        for (int variant = 0; variant < 4; variant++)
+            for (int time = 0; time < 2; time++)
+                one(&r, cases[i].grid, time, cases[i].in, cases[i].out, variant * 5 % 16, &random);
+    rig_close(&r);
+    return check_done();
+}
