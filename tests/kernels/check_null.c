@@ -100,6 +100,15 @@ static void a_conv3d(hyv_backend *be, hyv_mat m)
                (hyv_grid){2, 9, 5}, three, one);
 }
 
+static void an_upsample_conv3d(hyv_backend *be, hyv_mat m)
+{
+    const hyv_weight w = {.w = hyv_cols(hyv_rows(m, 400, 40), 0, 81)};
+    const hyv_mat x = hyv_cols(hyv_rows(m, 350, 45), 0, 3);
+    hyv_upsample_conv3d(be, hyv_cols(hyv_rows(m, 0, 180), 0, 40), x, &w, (hyv_grid){1, 9, 5}, true);
+    hyv_upsample_conv3d(be, hyv_cols(hyv_rows(m, 0, 108), 0, 40), hyv_rows(x, 0, 27), &w,
+                        (hyv_grid){3, 9, 1}, false);
+}
+
 static void an_attention(hyv_backend *be, hyv_mat m)
 {
     const hyv_mat k = hyv_rows(m, 100, 200), v = hyv_rows(m, 300, 200);
@@ -116,8 +125,8 @@ static void a_group_norm(hyv_backend *be, hyv_mat m)
  * each block to 64 bytes. */
 static void test_scratch(int threads)
 {
-    static step *const steps[] = {a_group_norm, a_vector, an_attention,
-                                  a_linear,     a_conv3d, a_group_norm};
+    static step *const steps[] = {a_group_norm,       a_vector, an_attention, a_linear,
+                                  an_upsample_conv3d, a_conv3d, a_group_norm};
     const hyv_backend_config config = {.threads = threads, .isa = "auto"};
     hyv_backend *cpu = NULL, *null = NULL;
     CHECK(hyv_backend_open(&cpu, "cpu", &config) == 0);

@@ -258,6 +258,22 @@ static void refuse_resampling(door *o)
     REFUSED(shuffle, shaped(o->y, 3, COLS), o->x, grid, twice, HYV_SPACE_TO_DEPTH);
 }
 
+static void refuse_upsample_conv3d(door *o)
+{
+    const hyv_grid grid = {1, 2, 3}, two = {2, 1, 1};
+    const hyv_weight w = {.w = shaped(o->z, 2, 27 * COLS)}, few = {.w = shaped(o->z, 2, 9 * COLS)};
+    const hyv_mat y = shaped(o->y, 4 * ROWS, 2), x = o->x;
+    ACCEPTED(upsample_conv3d, y, x, &w, grid, false);
+    ACCEPTED(upsample_conv3d, y, x, &w, grid, true);
+    ACCEPTED(upsample_conv3d, shaped(o->y, 12, 2), hyv_rows(x, 0, 2), &w, two, true);
+    REFUSED(upsample_conv3d, shaped(o->y, 8, 2), hyv_rows(x, 0, 2), &w, two, true);
+    REFUSED(upsample_conv3d, y, x, &few, grid, false);
+    REFUSED(upsample_conv3d, shaped(o->y, 4 * ROWS, 1), x, &w, grid, false);
+    REFUSED(upsample_conv3d, y, hyv_cols(x, 0, 4), &w, grid, false);
+    REFUSED(upsample_conv3d, y, x, &w, ((hyv_grid){-1, -2, 3}), false);
+    REFUSED(upsample_conv3d, y, shaped(o->y, ROWS, COLS), &w, grid, false);
+}
+
 static void refuse_host(door *o)
 {
     float host[ROWS * COLS] = {0};
@@ -279,6 +295,7 @@ static void test_refusals(const char *name)
     refuse_norms(o);
     refuse_pointwise(o);
     refuse_resampling(o);
+    refuse_upsample_conv3d(o);
     refuse_host(o);
     hyv_backend_close(&o->be);
     free(o);
