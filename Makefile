@@ -129,7 +129,16 @@ check-ffmpeg: lib hyv
 
 bench: TEST_LIBS = -ldl
 bench: lib bench-programs
-	@for program in $(BENCH_BIN); do env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $$program; done
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BUILD)/tests/bench/bench_ops
+
+# The same work by PyTorch, diffusers and transformers, which are installed below build/.
+PEERS_PYTHON = $(BUILD)/peers/bin/python
+$(PEERS_PYTHON): tests/bench/requirements.txt
+	python3 -m venv $(BUILD)/peers
+	$(PEERS_PYTHON) -m pip install --quiet -r $<
+	@touch $@
+bench-peers: packages-nano ffmpeg bench-programs $(PEERS_PYTHON)
+	$(PEERS_PYTHON) tests/bench/peers.py --bench $(BUILD)/tests/bench/bench_model --ffmpeg $(BUILD)/ffmpeg $(PEERS)
 
 # ---- the small model ------------------------------------------------------------------------------
 
@@ -184,5 +193,5 @@ clean:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
 .PHONY: all lib hyv tests bench-programs ffmpeg demo check check-sanitizers check-compilers check-valgrind check-ffmpeg \
-        bench lint nano score install clean
+        bench bench-peers lint nano score install clean
 .SECONDARY:

@@ -1,0 +1,366 @@
+/* Time of whole pieces of the published 13B model at their true widths, with random weights.
+ *
+ * A piece a call: a block of the transformer, the VAE's decoder, a layer of Llama, CLIP. Prints one
+ * line of JSON that another program can set beside its own measurement. A block's time is that
+ * between two outputs which the watch sees, so nothing around it counts.
+ *
+ * bench_model [-t threads] [-r repetitions] [-i isa] [-w f32|bf16] PIECE NUMBERS
+ *   double T H W TEXT, single T H W TEXT   T x H x W video tokens and TEXT text tokens
+ *   decode T H W                           latents of that grid, in one piece
+ *   llama N, clip N                        N tokens
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../engine/model/clip.h"
+#include "../../engine/model/dit.h"
+#include "../../engine/model/embed.h"
+#include "../../engine/model/llama.h"
+#include "../../engine/model/vae.h"
+#include "../../kernels/half.h"
+#include "../check.h"
+
+enum { REPS_MAX = 99, NUMBERS = 4, OWNED_MAX = 2048 };
+
+typedef struct bench {
+    hyv_backend *be;
+    hyv_type type;      /* of the weights */
+    const char *module; /* whose output ends the interval; NULL: the whole call counts */
+    int index;
+    double before, interval;
+    void *owned[OWNED_MAX];
+    int owns;
+    size_t weights; /* bytes */
+    int64_t number[NUMBERS];
+} bench;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* ---- random weights ---------------------------------------------------------------------------
+ */
+
+static void *allocate(bench *b, size_t bytes)
+{
+    void *p = b->owns < OWNED_MAX ? aligned_alloc(64, (bytes + 63) / 64 * 64) : NULL;
+    if (!p) {
+        fprintf(stderr, "bench_model: out of memory\n");
+        exit(1);
+    }
+    return b->owned[b->owns++] = p;
+}
+
+/* Of both signs, at most 0.03: hundreds of millions of them, so from a cheap generator. */
+static void fill(void *out, hyv_type type, int64_t n)
+{
+    uint32_t state = 12345;
+    for (int64_t i = 0; i < n; i++) {
+        state = state * 1664525u + 1013904223u;
+        const float value = ((float)(state >> 8) / 8388608.0f - 1.0f) * 0.03f;
+        const uint16_t half = hyv_f32_to_bf16(value);
+        if (type == HYV_F32)
+            memcpy((float *)out + i, &value, sizeof(value));
+        else
+            memcpy((uint16_t *)out + i, &half, sizeof(half));
+    }
+}
+
+static void bind_vector(void *opaque, const float **out, const char *name, int64_t n)
+{
+    float *v = allocate(opaque, (size_t)n * sizeof(float));
+    (void)name;
+    for (int64_t i = 0; i < n; i++)
+        v[i] = 1.0f / 64;
+    *out = v;
+}
+
+static void bind_matrix(void *opaque, hyv_weight *out, const char *module,
+                        const hyv_matrix_spec *spec)
+{
+    bench *b = opaque;
+    const int64_t n = spec->rows * spec->cols;
+    const size_t bytes = hyv_type_size(b->type, n);
+    *out = (hyv_weight){.w = {allocate(b, bytes), spec->rows, spec->cols, spec->cols, b->type}};
+    fill(out->w.data, b->type, n);
+    b->weights += bytes;
+    if (spec->bias)
+        bind_vector(b, &out->bias, module, spec->rows);
+}
+
+/* Look-ups are the host's and not measured. */
+static void bind_table(void *opaque, hyv_mat *out, const char *name, int64_t rows, int64_t cols)
+{
+    (void)opaque, (void)name;
+    *out = (hyv_mat){NULL, rows, cols, cols, HYV_F32};
+}
+
+static hyv_binder binder(bench *b)
+{
+    return (hyv_binder){
+        .opaque = b, .matrix = bind_matrix, .vector = bind_vector, .table = bind_table};
+}
+
+static hyv_mat random_rows(bench *b, int64_t rows, int64_t cols)
+{
+    hyv_mat m = {allocate(b, (size_t)(rows * cols) * sizeof(float)), rows, cols, cols, HYV_F32};
+    fill(m.data, HYV_F32, rows * cols);
+    return m;
+}
+
+/* ---- pieces -----------------------------------------------------------------------------------
+ */
+
+static void see(void *opaque, const char *module, int index, hyv_mat value)
+{
+    bench *b = opaque;
+    const double t = now();
+    (void)value;
+    if (b->module && index == b->index && !strcmp(module, b->module))
+        b->interval = t - b->before;
+    b->before = t;
+}
+
+/* One call of the piece; its pieces' weights and inputs are made by the function before it. */
+typedef struct piece {
+    const char *name;
+    int numbers;
+    void (*make)(bench *b);
+    void (*run)(bench *b, const hyv_watch *watch);
+    const char *module; /* as in bench */
+    int index;
+} piece;
+
+static hyv_dit dit;
+static hyv_dit_input dit_input;
+static hyv_mat velocity;
+
+/* Two blocks of each kind: the second of a kind has a neighbour before it. */
+static void make_dit(bench *b)
+{
+    const int64_t *n = b->number, rows = n[0] * n[1] * n[2];
+    const hyv_dit_config config = {
+        .in_channels = 16,
+        .out_channels = 16,
+        .heads = 24,
+        .head_dim = 128,
+        .width = 3072,
+        .mlp_width = 12288,
+        .double_blocks = !strcmp(b->module, "transformer_blocks") ? 2 : 0,
+        .single_blocks = !strcmp(b->module, "transformer_blocks") ? 0 : 2,
+        .refiner_blocks = 1,
+        .text_width = 4096,
+        .pooled_width = 768,
+        .refiner_mlp_width = 12288,
+        .patch = 2,
+        .rope_dims = {16, 56, 56},
+        .rope_theta = 256.0,
+        .guidance = true};
+    const hyv_grid grid = {n[0], 2 * n[1], 2 * n[2]}, tokens = {n[0], n[1], n[2]};
+    const hyv_binder bind = binder(b);
+    hyv_dit_bind(&dit, &config, &bind);
+    const hyv_mat cosine = random_rows(b, rows, 128), sine = random_rows(b, rows, 128);
+    hyv_rope_grid(cosine.data, sine.data, tokens, config.rope_dims, config.rope_theta);
+    dit_input = (hyv_dit_input){.latents = random_rows(b, 4 * rows, 16),
+                                .grid = grid,
+                                .text = random_rows(b, n[3], 4096),
+                                .text_mean = random_rows(b, 1, 4096),
+                                .pooled = random_rows(b, 1, 768),
+                                .time = random_rows(b, 1, HYV_SINUSOID_DIM),
+                                .guidance = random_rows(b, 1, HYV_SINUSOID_DIM),
+                                .rope = {cosine, sine}};
+    velocity = random_rows(b, 4 * rows, 16);
+}
+
+static void run_dit(bench *b, const hyv_watch *watch)
+{
+    hyv_dit_forward(b->be, &dit, velocity, &dit_input, watch);
+}
+
+static hyv_vae vae;
+static hyv_mat latents, pictures;
+
+static void make_decoder(bench *b)
+{
+    static const hyv_vae_config config = {4, {128, 256, 512, 512}, 2, 32, 16, 3, 8, 4, true};
+    const hyv_grid grid = {b->number[0], b->number[1], b->number[2]};
+    const hyv_binder bind = binder(b);
+    hyv_vae_bind(&vae, &config, &bind);
+    latents = random_rows(b, hyv_grid_rows(grid), config.latent_channels);
+    pictures = random_rows(b, hyv_grid_rows(hyv_vae_pictures(&config, grid)), 3);
+}
+
+static void run_decoder(bench *b, const hyv_watch *watch)
+{
+    const hyv_grid grid = {b->number[0], b->number[1], b->number[2]};
+    hyv_vae_decode(b->be, &vae, latents, grid, pictures, watch);
+}
+
+static hyv_llama llama;
+static hyv_mat states;
+static hyv_rope_table llama_rope;
+
+static void make_llama(bench *b)
+{
+    static const hyv_llama_config config = {.width = 4096,
+                                            .layers = 4,
+                                            .heads = 32,
+                                            .kv_heads = 8,
+                                            .head_dim = 128,
+                                            .mlp_width = 14336,
+                                            .vocabulary = 128320,
+                                            .layers_used = 2,
+                                            .eps = 1e-5,
+                                            .theta = 500000.0};
+    const hyv_binder bind = binder(b);
+    hyv_llama_bind(&llama, &config, &bind);
+    states = random_rows(b, b->number[0], config.width);
+    llama_rope =
+        (hyv_rope_table){random_rows(b, b->number[0], 128), random_rows(b, b->number[0], 128)};
+    hyv_rope_line(llama_rope.cos.data, llama_rope.sin.data, b->number[0], 128, config.theta);
+}
+
+static void run_llama(bench *b, const hyv_watch *watch)
+{
+    hyv_llama_forward(b->be, &llama, states, llama_rope, watch);
+}
+
+static hyv_clip clip;
+static hyv_mat pooled;
+
+static void make_clip(bench *b)
+{
+    static const hyv_clip_config config = {.width = 768,
+                                           .layers = 12,
+                                           .heads = 12,
+                                           .mlp_width = 3072,
+                                           .vocabulary = 49408,
+                                           .positions = 77,
+                                           .eps = 1e-5,
+                                           .activation = HYV_QUICK_GELU};
+    const hyv_binder bind = binder(b);
+    hyv_clip_bind(&clip, &config, &bind);
+    states = random_rows(b, b->number[0], config.width);
+    pooled = random_rows(b, 1, config.width);
+}
+
+static void run_clip(bench *b, const hyv_watch *watch)
+{
+    hyv_clip_forward(b->be, &clip, pooled, states, watch);
+}
+
+static const piece pieces[] = {
+    {"double", 4, make_dit, run_dit, "transformer_blocks", 1},
+    {"single", 4, make_dit, run_dit, "single_transformer_blocks", 1},
+    {"decode", 3, make_decoder, run_decoder, NULL, 0},
+    {"llama", 1, make_llama, run_llama, "layers", 1},
+    {"clip", 1, make_clip, run_clip, NULL, 0},
+};
+
+/* ---- measuring --------------------------------------------------------------------------------
+ */
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The states of encoders are overwritten: fresh ones each time, so that nothing grows. */
+static double once(bench *b, const piece *p)
+{
+    const hyv_watch watch = {b, see};
+    if (states.data)
+        fill(states.data, HYV_F32, states.rows * states.cols);
+    const double began = b->before = now();
+    p->run(b, &watch);
+    return p->module ? b->interval : now() - began;
+}
+
+/* Room for the activations, counted by a run on the null backend. */
+static void make_room(bench *b, const piece *p)
+{
+    const hyv_backend_config config = {.threads = 1};
+    hyv_backend *be = b->be;
+    if (hyv_backend_open(&b->be, "null", &config) == 0)
+        p->run(b, NULL);
+    hyv_arena_resize(be, b->be->stats.arena_bytes_max);
+    hyv_backend_close(&b->be);
+    b->be = be;
+}
+
+static int measure(bench *b, const piece *p, int reps)
+{
+    double seconds[REPS_MAX];
+    struct rusage before, after;
+    b->module = p->module;
+    b->index = p->index;
+    p->make(b);
+    getrusage(RUSAGE_SELF, &before);
+    make_room(b, p);
+    once(b, p);
+    for (int i = 0; i < reps; i++)
+        seconds[i] = once(b, p);
+    getrusage(RUSAGE_SELF, &after);
+    qsort(seconds, (size_t)reps, sizeof(*seconds), compare);
+    char device[128];
+    hyv_backend_describe(b->be, device, sizeof(device));
+    printf("{\"piece\": \"%s\", \"device\": \"%s\", \"seconds\": %.6f, \"least\": %.6f, "
+           "\"repetitions\": %d, \"weights_mib\": %.1f, \"peak_mib\": %.1f}\n",
+           p->name, device, seconds[reps / 2], seconds[0], reps, (double)b->weights / 0x1p20,
+           (double)(after.ru_maxrss - before.ru_maxrss) / 1024.0);
+    return hyv_backend_error(b->be);
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: bench_model [-t threads] [-r repetitions] [-i isa] [-w f32|bf16] "
+                    "double|single T H W TEXT | decode T H W | llama N | clip N\n");
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    static bench b;
+    hyv_backend_config config = {0};
+    int reps = 5;
+    for (int option; (option = getopt(argc, argv, "t:r:i:w:")) != -1;) {
+        if (option == 't')
+            config.threads = atoi(optarg);
+        else if (option == 'r')
+            reps = atoi(optarg);
+        else if (option == 'i')
+            config.isa = optarg;
+        else if (option == 'w')
+            b.type = strcmp(optarg, "bf16") ? HYV_F32 : HYV_BF16;
+        else
+            return usage();
+    }
+    reps = reps < 1 ? 1 : reps > REPS_MAX ? REPS_MAX : reps;
+    const piece *p = NULL;
+    for (size_t i = 0; optind < argc && i < sizeof(pieces) / sizeof(*pieces); i++)
+        if (!strcmp(argv[optind], pieces[i].name))
+            p = &pieces[i];
+    if (!p || argc - optind - 1 != p->numbers)
+        return usage();
+    for (int i = 0; i < p->numbers; i++)
+        if ((b.number[i] = atoi(argv[optind + 1 + i])) < 1)
+            return usage();
+    if (hyv_backend_open(&b.be, "cpu", &config) < 0) {
+        fprintf(stderr, "bench_model: no such backend or instruction set\n");
+        return 1;
+    }
+    const int err = measure(&b, p, reps);
+    if (err < 0)
+        fprintf(stderr, "bench_model: %s\n", strerror(-err));
+    hyv_backend_close(&b.be);
+    for (int i = 0; i < b.owns; i++)
+        free(b.owned[i]);
+    return err < 0;
+}

@@ -1,0 +1,236 @@
+"""Our time beside that of PyTorch, diffusers and transformers, in turn, in one run.
+
+    peers.py [--reps N] [--threads N] [--bench PROGRAM] [--ffmpeg PROGRAM] [--model FOLDER] [ROW ...]
+
+Rows: pieces of the published model at its true widths with random weights (bench_model measures
+ours), and the small model from typed command to last frame. The peer's piece lives in a process of
+its own that runs once when asked, so both sides see the same moments of the machine; medians of
+the interleaved runs are printed, with the ratio of each pair's median. Nothing is downloaded but
+the peers themselves; `make bench-peers` puts them into a throw-away environment.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+WIDTH, HEADS, HEAD = 3072, 24, 128
+GRIDS = {"1280+256": (5, 16, 16, 256), "4096+256": (4, 32, 32, 256)}
+# name -> (what bench_model gets, peer, its settings)
+ROWS = {f"{kind} block, {tokens} tokens": ([kind, *grid], "block", dict(kind=kind, grid=grid))
+        for tokens, grid in GRIDS.items() for kind in ("double", "single")}
+ROWS |= {"decode 17x128x128": (["decode", 5, 16, 16], "decode", dict(shape=(5, 16, 16))),
+         "decode 9x256x256": (["decode", 3, 32, 32], "decode", dict(shape=(3, 32, 32))),
+         "Llama layer, 351 tokens": (["llama", 351], "llama", dict(tokens=351)),
+         "CLIP, 77 tokens": (["clip", 77], "clip", dict(tokens=77))}
+END_TO_END = "small model, command to last frame"
+
+# ------------------------------------------------------------------------------ the peers' side
+
+
+def random_weights(module):
+    """A module made without memory gets small random numbers."""
+    import torch
+    module = module.to_empty(device="cpu")
+    for p in [*module.parameters(), *module.buffers()]:
+        if p.is_floating_point():
+            p.data.uniform_(-0.03, 0.03) if p.dim() > 1 else p.data.fill_(1 / 64)
+    return module.eval()
+
+
+def block(kind, grid):
+    import torch
+    from diffusers.models.transformers import transformer_hunyuan_video as code
+    made = {"double": code.HunyuanVideoTransformerBlock,
+            "single": code.HunyuanVideoSingleTransformerBlock}[kind]
+    t, h, w, text = grid
+    with torch.device("meta"):
+        module = made(HEADS, HEAD, mlp_ratio=4.0)
+    module = random_weights(module)
+    rope = code.HunyuanVideoRotaryPosEmbed(2, 1, [16, 56, 56])(torch.empty(1, 16, t, 2 * h, 2 * w))
+    args = (torch.randn(1, t * h * w, WIDTH), torch.randn(1, text, WIDTH), torch.randn(1, WIDTH))
+    return lambda: module(*args, None, rope)
+
+
+def decode(shape, tiled=False):
+    import torch
+    from diffusers import AutoencoderKLHunyuanVideo
+    with torch.device("meta"):
+        vae = AutoencoderKLHunyuanVideo()
+    vae = random_weights(vae)
+    vae.use_framewise_decoding = tiled
+    z = torch.randn(1, 16, *shape)
+    return lambda: vae.decode(z).sample
+
+
+def llama(tokens):
+    import torch
+    from transformers import LlamaConfig
+    from transformers.models.llama import modeling_llama as code
+    config = LlamaConfig(hidden_size=4096, intermediate_size=14336, num_attention_heads=32,
+                         num_key_value_heads=8, vocab_size=128320, rms_norm_eps=1e-5)
+    config._attn_implementation = "sdpa"
+    with torch.device("meta"):
+        layer = code.LlamaDecoderLayer(config, 0)
+    layer = random_weights(layer)
+    x, at = torch.randn(1, tokens, 4096), torch.arange(tokens)[None]
+    mask = torch.ones(tokens, tokens, dtype=torch.bool).tril()[None, None]
+    rotary = code.LlamaRotaryEmbedding(config)(x, at)
+    return lambda: layer(x, attention_mask=mask, position_ids=at, position_embeddings=rotary)
+
+
+def clip(tokens):
+    import torch
+    from transformers import CLIPTextConfig, CLIPTextModel
+    model = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072,
+                                         num_attention_heads=12, vocab_size=49408)).eval()
+    ids = torch.randint(0, 49000, (1, tokens))
+    return lambda: model(ids)
+
+
+def peak_mib():
+    """Highest resident size since the last reset, of this process."""
+    with open("/proc/self/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmHWM")) / 1024
+
+
+def serve(name, settings, threads, medium):
+    """Runs the piece once for each line on standard input and answers with a line of JSON."""
+    import torch
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    if medium:
+        torch.set_float32_matmul_precision("medium")
+    with torch.no_grad():
+        run = {"block": block, "decode": decode, "llama": llama, "clip": clip}[name](**settings)
+        before = peak_mib()
+        for _ in sys.stdin:
+            began = time.perf_counter()
+            run()
+            print(json.dumps(dict(seconds=time.perf_counter() - began,
+                                  peak_mib=peak_mib() - before)), flush=True)
+
+
+def user_script(model, path, prompt, steps, threads):
+    """What a user of diffusers would type: one clip, from start to file."""
+    import torch
+    from diffusers import HunyuanVideoPipeline
+    from diffusers.utils import export_to_video
+    torch.set_num_threads(threads)
+    pipe = HunyuanVideoPipeline.from_pretrained(model, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    frames = pipe(prompt=prompt, negative_prompt="", true_cfg_scale=2.0, width=128, height=128,
+                  num_frames=17, num_inference_steps=steps,
+                  generator=torch.Generator().manual_seed(42)).frames[0]
+    export_to_video(frames, path, fps=8)
+
+
+# ------------------------------------------------------------------------------ measuring
+
+
+class Peer:
+    """The other side's process."""
+
+    def __init__(self, name, settings, threads, medium=False):
+        command = [sys.executable, __file__, "--serve", name, json.dumps(settings),
+                   "--threads", str(threads)] + ["--medium"] * medium
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
+
+    def run(self):
+        self.process.stdin.write("run\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def ours(args, numbers):
+    out = subprocess.run([args.bench, "-t", str(args.threads), "-r", "1", *map(str, numbers)],
+                         capture_output=True, text=True, check=True).stdout
+    return json.loads(out)
+
+
+def print_row(name, a, b, more=""):
+    """a, b: [(seconds, MiB)] of us and of the peer."""
+    mine, theirs = (statistics.median(x[0] for x in side) for side in (a, b))
+    memory = [max(x[1] for x in side) for side in (a, b)]
+    print(f"| {name} | {mine:.3f} | {theirs:.3f} | {theirs / mine:.2f} | {memory[0]:.0f} | "
+          f"{memory[1]:.0f} |{more}", flush=True)
+
+
+def measure_piece(args, name):
+    """The stock peer and, for products, the same with its fp32 products on oneDNN."""
+    numbers, peer, settings = ROWS[name]
+    variants = {"": (settings, False), ", medium": (settings, True)}
+    if peer == "decode" and settings["shape"][0] > 4:
+        variants[", its tiles"] = (settings | dict(tiled=True), False)
+    peers = {key: Peer(peer, s, args.threads, medium) for key, (s, medium) in variants.items()}
+    for p in peers.values():
+        p.run()
+    mine, theirs = [], {key: [] for key in peers}
+    for _ in range(args.reps):
+        r = ours(args, numbers)
+        mine.append((r["seconds"], r["peak_mib"]))
+        for key, p in peers.items():
+            r = p.run()
+            theirs[key].append((r["seconds"], r["peak_mib"]))
+    for key, p in peers.items():
+        print_row(name + key, mine, theirs[key])
+        p.close()
+
+
+def timed(command):
+    """(wall seconds, peak MiB) of a process."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"failed: {' '.join(command)}")
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def measure_end_to_end(args):
+    prompt = "a red star moves to the right over green grass"
+    graph = f"hunyuanvideo=model={args.model}:prompt={prompt}:seed=42:cfg=2:steps=20"
+    mine = [args.ffmpeg, "-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", graph,
+            args.scratch + "/ours.mp4"]
+    theirs = [sys.executable, __file__, "--user-script", args.model, args.scratch + "/theirs.mp4",
+              prompt, "20", "--threads", str(args.threads)]
+    timed(mine), timed(theirs)
+    pairs = [(timed(mine), timed(theirs)) for _ in range(args.reps)]
+    print_row(END_TO_END, *zip(*pairs))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="parts of rows' names; default all")
+    parser.add_argument("--reps", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--bench", default="build/tests/bench/bench_model")
+    parser.add_argument("--ffmpeg", default="build/ffmpeg")
+    parser.add_argument("--model", default="presets/nano")
+    parser.add_argument("--scratch", default="build")
+    parser.add_argument("--medium", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--user-script", nargs=4, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        return serve(args.serve[0], json.loads(args.serve[1]), args.threads, args.medium)
+    if args.user_script:
+        model, path, prompt, steps = args.user_script
+        return user_script(model, path, prompt, int(steps), args.threads)
+    print("| fp32 | ours s | peer s | ratio | ours MiB | peer MiB |\n|---|---|---|---|---|---|")
+    for name in [*ROWS, END_TO_END]:
+        if args.rows and not any(part in name for part in args.rows):
+            continue
+        measure_end_to_end(args) if name == END_TO_END else measure_piece(args, name)
+
+
+if __name__ == "__main__":
+    main()
