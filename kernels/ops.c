@@ -186,6 +186,12 @@ static void end(hyv_backend *be, double began, const char *op, hyv_mat y, hyv_ma
     be->config.trace(be->config.opaque, line);
 }
 
+void hyv_enter(hyv_backend *be, const hyv_block *block)
+{
+    if (block->enter && ready(be, "enter", true))
+        block->enter(block->opaque, block->index);
+}
+
 /* ---- operators ---- */
 
 /* The life of every operator: may it run, do the shapes fit, count, call, trace. */

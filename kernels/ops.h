@@ -51,6 +51,17 @@ typedef struct hyv_rope_table {
     hyv_mat sin;
 } hyv_rope_table;
 
+/* A stretch of a model whose weights are used together and may have to come from a file first.
+ * Whoever binds the weights fills it; all zero: its weights are always there. */
+typedef struct hyv_block {
+    void *opaque;
+    void (*enter)(void *opaque, int index);
+    int index;
+} hyv_block;
+
+/* From here to the model's next hyv_enter operators use this block's weights and no others. */
+void hyv_enter(hyv_backend *be, const hyv_block *block);
+
 /* ---- operators ----
  * Each is what the sentence above it says. In place only where it says so; otherwise y must not
  * overlap x. Vectors (scale, shift, gate) are [1, cols]. */

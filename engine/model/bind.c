@@ -60,8 +60,10 @@ void hyv_bind_affine(const hyv_binder *b, hyv_affine *out, int64_t n, const char
     hyv_bind_vector(b, &out->bias, n, "%s.bias", name);
 }
 
-void hyv_bind_block(const hyv_binder *b, const char *kind, int index)
+void hyv_bind_block(const hyv_binder *b, hyv_block *out)
 {
+    if (out)
+        *out = (hyv_block){0};
     if (b->block)
-        b->block(b->opaque, kind, index);
+        b->block(b->opaque, out);
 }

@@ -38,9 +38,10 @@ typedef struct hyv_binder {
     void (*vector)(void *opaque, const float **out, const char *name, int64_t n);
     /* A table of which the host reads single rows (embeddings): stays where and what it is. */
     void (*table)(void *opaque, hyv_mat *out, const char *name, int64_t rows, int64_t cols);
-    /* Tensors from here to the next call belong to block `index` of `kind`: the unit that is
-     * streamed. May be NULL. */
-    void (*block)(void *opaque, const char *kind, int index);
+    /* Tensors from here to the next call belong to one block: the unit that is streamed. The
+     * forward pass says hyv_enter(out) before it uses them; without `out` they are always wanted.
+     * May be NULL. */
+    void (*block)(void *opaque, hyv_block *out);
 } hyv_binder;
 
 /* Shorthands; `format` makes the module or tensor name. */
@@ -53,6 +54,6 @@ void hyv_bind_affine(const hyv_binder *b, hyv_affine *out, int64_t n, const char
     __attribute__((format(printf, 4, 5)));
 void hyv_bind_vector(const hyv_binder *b, const float **out, int64_t n, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-void hyv_bind_block(const hyv_binder *b, const char *kind, int index);
+void hyv_bind_block(const hyv_binder *b, hyv_block *out);
 
 #endif

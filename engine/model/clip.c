@@ -14,7 +14,6 @@ void hyv_clip_bind(hyv_clip *m, const hyv_clip_config *config, const hyv_binder 
     b->table(b->opaque, &m->positions, "embeddings.position_embedding.weight", c.positions, w);
     for (int i = 0; i < (int)c.layers; i++) {
         hyv_clip_layer *l = &m->layer[i];
-        hyv_bind_block(b, "encoder.layers", i);
         hyv_bind_affine(b, &l->norm1, w, "encoder.layers.%d.layer_norm1", i);
         hyv_bind_linear(b, &l->q, w, w, true, "encoder.layers.%d.self_attn.q_proj", i);
         hyv_bind_linear(b, &l->k, w, w, true, "encoder.layers.%d.self_attn.k_proj", i);
@@ -24,7 +23,6 @@ void hyv_clip_bind(hyv_clip *m, const hyv_clip_config *config, const hyv_binder 
         hyv_bind_linear(b, &l->fc1, c.mlp_width, w, true, "encoder.layers.%d.mlp.fc1", i);
         hyv_bind_linear(b, &l->fc2, w, c.mlp_width, true, "encoder.layers.%d.mlp.fc2", i);
     }
-    hyv_bind_block(b, "final_layer_norm", 0);
     hyv_bind_affine(b, &m->final_norm, w, "final_layer_norm");
 }
 

@@ -54,10 +54,12 @@ typedef struct hyv_stream {
 } hyv_stream;
 
 typedef struct hyv_double_block {
+    hyv_block block, modulations; /* all but the modulations, and these */
     hyv_stream img, txt;
 } hyv_double_block;
 
 typedef struct hyv_single_block {
+    hyv_block block, modulations;
     hyv_weight modulation; /* [3 width, width]: shift, scale, gate */
     hyv_weight q, k, v, mlp, out;
     const float *q_norm, *k_norm;
@@ -65,6 +67,7 @@ typedef struct hyv_single_block {
 
 typedef struct hyv_dit {
     hyv_dit_config config;
+    hyv_block vectors, embedders, final_modulations, final;
     hyv_weight img_in;
     hyv_embedder time_in, guidance_in, vector_in;
     hyv_refiner refiner;
@@ -73,19 +76,32 @@ typedef struct hyv_dit {
     hyv_weight final_shift, final_scale, proj_out;
 } hyv_dit;
 
+/* What the modulations of some steps depend on; everything on the device. */
+typedef struct hyv_dit_vectors {
+    hyv_mat time;     /* [steps, 256]: sinusoids of 1000 sigma */
+    hyv_mat guidance; /* [1, 256]; HYV_NO_MAT if the model takes none */
+    hyv_mat pooled;   /* [1, pooled_width] */
+} hyv_dit_vectors;
+
 /* One evaluation; everything on the device. */
 typedef struct hyv_dit_input {
     hyv_mat latents;     /* [t*h*w, in_channels] */
     hyv_grid grid;       /* of the latents; h and w multiples of the patch */
     hyv_mat text;        /* [n, text_width], real tokens only */
     hyv_mat text_mean;   /* [1, text_width] */
-    hyv_mat pooled;      /* [1, pooled_width] */
     hyv_mat time;        /* [1, 256]: sinusoid of 1000 sigma */
-    hyv_mat guidance;    /* [1, 256]; HYV_NO_MAT if the model takes none */
+    hyv_mat modulations; /* [1, hyv_dit_modulation_cols]: this step's row of hyv_dit_modulate */
     hyv_rope_table rope; /* [tokens, head_dim] */
 } hyv_dit_input;
 
 void hyv_dit_bind(hyv_dit *m, const hyv_dit_config *config, const hyv_binder *binder);
+
+/* All shifts, scales and gates of the blocks, a row a step: modulations [steps,
+ * hyv_dit_modulation_cols]. They are a quarter of the published model's weights and need neither
+ * latents nor text, so a run computes them once and reads those weights no more. */
+int64_t hyv_dit_modulation_cols(const hyv_dit_config *config);
+void hyv_dit_modulate(hyv_backend *be, const hyv_dit *m, hyv_mat modulations,
+                      const hyv_dit_vectors *in, const hyv_watch *watch);
 
 /* velocity [t*h*w, out_channels] = noise minus data, at the scale of the latents. */
 void hyv_dit_forward(hyv_backend *be, const hyv_dit *m, hyv_mat velocity, const hyv_dit_input *in,
@@ -94,7 +110,7 @@ void hyv_dit_forward(hyv_backend *be, const hyv_dit *m, hyv_mat velocity, const 
 /* Parts of the above, shared by dit.c and refiner.c. */
 void hyv_embedder_bind(hyv_embedder *e, int64_t width, int64_t in, const hyv_binder *b,
                        const char *name);
-/* y [1, width] from x [1, in]. */
+/* y [n, width] from x [n, in]. */
 void hyv_embedder_forward(hyv_backend *be, const hyv_embedder *e, hyv_mat y, hyv_mat x);
 void hyv_refiner_bind(hyv_refiner *r, const hyv_dit_config *config, const hyv_binder *b);
 /* y [n, width] from the text states; time as in hyv_dit_input. */

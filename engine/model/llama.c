@@ -18,7 +18,7 @@ void hyv_llama_bind(hyv_llama *m, const hyv_llama_config *config, const hyv_bind
     b->table(b->opaque, &m->embedding, "embed_tokens.weight", c.vocabulary, c.width);
     for (int i = 0; i < (int)c.layers_used; i++) {
         hyv_llama_layer *l = &m->layer[i];
-        hyv_bind_block(b, "layers", i);
+        hyv_bind_block(b, &l->block);
         hyv_bind_vector(b, &l->input_norm, c.width, "layers.%d.input_layernorm.weight", i);
         hyv_bind_matrix(b, &l->q, &q, "layers.%d.self_attn.q_proj", i);
         hyv_bind_matrix(b, &l->k, &k, "layers.%d.self_attn.k_proj", i);
@@ -73,6 +73,7 @@ void hyv_llama_forward(hyv_backend *be, const hyv_llama *m, hyv_mat x, hyv_rope_
                        const hyv_watch *watch)
 {
     for (int i = 0; i < (int)m->config.layers_used; i++) {
+        hyv_enter(be, &m->layer[i].block);
         attention(be, &m->config, &m->layer[i], x, rope);
         mlp(be, &m->config, &m->layer[i], x);
         hyv_see(watch, "layers", i, x);

@@ -19,6 +19,7 @@ typedef struct hyv_llama_config {
 } hyv_llama_config;
 
 typedef struct hyv_llama_layer {
+    hyv_block block;
     const float *input_norm, *post_norm;   /* [width] */
     hyv_weight q, k, v, o, gate, up, down; /* q and k with rotary pairs adjacent */
 } hyv_llama_layer;

@@ -29,7 +29,6 @@ void hyv_embedder_forward(hyv_backend *be, const hyv_embedder *e, hyv_mat y, hyv
 void hyv_refiner_bind(hyv_refiner *r, const hyv_dit_config *c, const hyv_binder *b)
 {
     const int64_t w = c->width;
-    hyv_bind_block(b, "context_embedder", 0);
     hyv_bind_linear(b, &r->proj_in, w, c->text_width, true, "context_embedder.proj_in");
     hyv_embedder_bind(&r->time, w, HYV_SINUSOID_DIM, b,
                       "context_embedder.time_text_embed.timestep_embedder");

@@ -121,7 +121,6 @@ static void bind_up(hyv_vae_up *up, const hyv_vae_config *c, const hyv_binder *b
     const int64_t in = c->block_out_channels[i ? last - i + 1 : last];
     const int64_t out = c->block_out_channels[last - i];
     char name[64];
-    hyv_bind_block(b, "decoder.up_blocks", i);
     snprintf(name, sizeof(name), "decoder.up_blocks.%d.resnets", i);
     for (int k = 0; k <= (int)c->layers_per_block; k++)
         bind_resnet(&up->resnet[k], k ? out : in, out, b, name, k);
@@ -136,13 +135,11 @@ void hyv_vae_bind(hyv_vae *m, const hyv_vae_config *config, const hyv_binder *b)
 {
     const hyv_vae_config c = m->config = *config;
     const int64_t z = c.latent_channels;
-    hyv_bind_block(b, "decoder", 0);
     hyv_bind_linear(b, &m->post_quant, z, z, true, "post_quant_conv");
     bind_conv(&m->conv_in, c.block_out_channels[c.blocks - 1], z, b, "decoder.conv_in");
     bind_mid(&m->mid, &c, b, "decoder");
     for (int i = 0; i < c.blocks; i++)
         bind_up(&m->up[i], &c, b, i);
-    hyv_bind_block(b, "decoder", 1);
     hyv_bind_affine(b, &m->norm_out, c.block_out_channels[0], "decoder.conv_norm_out");
     bind_conv(&m->conv_out, c.out_channels, c.block_out_channels[0], b, "decoder.conv_out");
 }

@@ -1,8 +1,9 @@
 /* Denoise phase: the loop of HunyuanVideo's pipeline (`pipeline_hunyuan_video.py`, official and
  * diffusers).
  *
- * Everything that a step needs on the device is put there anew each step: it is small beside the
- * work and leaves one arena in stack order. Knows no text and no pixels.
+ * Modulations are computed for all steps at once; everything else that a step needs on the device
+ * is put there anew each step: it is small beside the work and leaves one arena in stack order.
+ * Knows no text and no pixels.
  */
 #include "denoise.h"
 
@@ -26,6 +27,7 @@ struct hyv_denoiser {
     float *cosine, *sine;      /* [tokens, head_dim] */
     float *latents, *velocity; /* [rows, channels] */
     float *unguided;           /* [rows, channels]: of the negative prompt; NULL without guidance */
+    hyv_mat modulations[2];    /* [steps, ...]: of the positive and the negative text */
 };
 
 static int64_t token_count(const hyv_dit_config *c, hyv_grid grid)
@@ -38,7 +40,8 @@ size_t hyv_denoiser_bytes(const hyv_dit_config *c, const hyv_denoise_plan *plan)
     const int64_t buffers = plan->cfg > 1.0 ? 3 : 2;
     const int64_t latents = hyv_grid_rows(plan->grid) * c->in_channels;
     const int64_t rope = 2 * token_count(c, plan->grid) * c->head_dim;
-    return (size_t)(buffers * latents + rope + plan->steps + 1) * sizeof(float);
+    const int64_t modulations = plan->steps * hyv_dit_modulation_cols(c) * (buffers - 1);
+    return (size_t)(buffers * latents + rope + modulations + plan->steps + 1) * sizeof(float);
 }
 
 static bool allocate(hyv_denoiser *d)
@@ -100,6 +103,8 @@ void hyv_denoiser_free(hyv_denoiser **out)
     hyv_free_host(d->latents);
     hyv_free_host(d->velocity);
     hyv_free_host(d->unguided);
+    hyv_free(d->be, d->modulations[0].data);
+    hyv_free(d->be, d->modulations[1].data);
     hyv_free_host(d);
     *out = NULL;
 }
@@ -111,27 +116,64 @@ static hyv_mat put(hyv_backend *be, const float *host, int64_t rows, int64_t col
     return m;
 }
 
-static hyv_mat put_sinusoid(hyv_backend *be, float value)
+/* Sinusoids of the model times of steps first, first + 1, ... */
+static hyv_mat put_times(const hyv_denoiser *d, int first, int count)
 {
-    float sinusoid[HYV_SINUSOID_DIM];
-    hyv_sinusoid(sinusoid, HYV_SINUSOID_DIM, value);
-    return put(be, sinusoid, 1, HYV_SINUSOID_DIM);
+    const hyv_mat m = hyv_new(d->be, count, HYV_SINUSOID_DIM);
+    for (int i = 0; i < count && d->sigmas; i++) {
+        float sinusoid[HYV_SINUSOID_DIM];
+        hyv_sinusoid(sinusoid, HYV_SINUSOID_DIM, hyv_model_time(d->sigmas[first + i]));
+        hyv_upload(d->be, hyv_rows(m, i, 1), sinusoid);
+    }
+    return m;
 }
 
-void hyv_denoiser_evaluate(hyv_denoiser *d, float *velocity, const float *latents, float time,
-                           float guidance_input, const hyv_conditioning *c)
+static hyv_mat put_guidance(const hyv_denoiser *d)
+{
+    float sinusoid[HYV_SINUSOID_DIM];
+    if (!d->m->config.guidance)
+        return HYV_NO_MAT;
+    hyv_sinusoid(sinusoid, HYV_SINUSOID_DIM, hyv_model_guidance(d->plan.guidance));
+    return put(d->be, sinusoid, 1, HYV_SINUSOID_DIM);
+}
+
+static void modulate(hyv_denoiser *d, hyv_mat *modulations, const hyv_conditioning *c)
+{
+    hyv_backend *be = d->be;
+    const int64_t rows = d->plan.steps, cols = hyv_dit_modulation_cols(&d->m->config);
+    const size_t mark = hyv_mark(be);
+    const hyv_dit_vectors in = {.time = put_times(d, 0, d->plan.steps),
+                                .guidance = put_guidance(d),
+                                .pooled = put(be, c->pooled, 1, c->pooled_width)};
+    void *data = hyv_alloc(be, (size_t)(rows * cols) * sizeof(float), "modulations");
+    *modulations = (hyv_mat){data, rows, cols, cols, be->ops->activation};
+    hyv_dit_modulate(be, d->m, *modulations, &in, d->watch);
+    hyv_release(be, mark);
+}
+
+int hyv_denoiser_prepare(hyv_denoiser *d)
+{
+    if (d->modulations[0].data)
+        return hyv_backend_error(d->be);
+    modulate(d, &d->modulations[0], d->positive);
+    if (d->plan.cfg > 1.0)
+        modulate(d, &d->modulations[1], d->negative);
+    return hyv_backend_error(d->be);
+}
+
+void hyv_denoiser_evaluate(hyv_denoiser *d, float *velocity, const float *latents, int step,
+                           bool negative)
 {
     hyv_backend *be = d->be;
     const hyv_dit_config *config = &d->m->config;
+    const hyv_conditioning *c = negative ? d->negative : d->positive;
     const size_t mark = hyv_mark(be);
     const hyv_dit_input in = {.latents = put(be, latents, d->rows, d->channels),
                               .grid = d->plan.grid,
                               .text = put(be, c->states, c->tokens, c->width),
                               .text_mean = put(be, c->mean, 1, c->width),
-                              .pooled = put(be, c->pooled, 1, c->pooled_width),
-                              .time = put_sinusoid(be, time),
-                              .guidance =
-                                  config->guidance ? put_sinusoid(be, guidance_input) : HYV_NO_MAT,
+                              .time = put_times(d, step, 1),
+                              .modulations = hyv_rows(d->modulations[negative], step, 1),
                               .rope = {put(be, d->cosine, d->tokens, config->head_dim),
                                        put(be, d->sine, d->tokens, config->head_dim)}};
     const hyv_mat out = hyv_new(be, d->rows, config->out_channels);
@@ -143,11 +185,13 @@ void hyv_denoiser_evaluate(hyv_denoiser *d, float *velocity, const float *latent
 int hyv_denoiser_step(hyv_denoiser *d)
 {
     const int64_t n = d->rows * d->channels;
-    const float sigma = d->sigmas[d->done], time = hyv_model_time(sigma);
-    const float guidance = hyv_model_guidance(d->plan.guidance);
-    hyv_denoiser_evaluate(d, d->velocity, d->latents, time, guidance, d->positive);
+    const float sigma = d->sigmas[d->done];
+    const int prepared = hyv_denoiser_prepare(d);
+    if (prepared < 0)
+        return prepared;
+    hyv_denoiser_evaluate(d, d->velocity, d->latents, d->done, false);
     if (d->plan.cfg > 1.0) {
-        hyv_denoiser_evaluate(d, d->unguided, d->latents, time, guidance, d->negative);
+        hyv_denoiser_evaluate(d, d->unguided, d->latents, d->done, true);
         hyv_guide(d->velocity, d->unguided, n, (float)d->plan.cfg);
     }
     const int err = hyv_backend_error(d->be);

@@ -30,14 +30,18 @@ int hyv_denoiser_new(hyv_denoiser **d, hyv_backend *be, const hyv_dit *m,
                      const hyv_conditioning *negative, const hyv_watch *watch, hyv_log *log);
 void hyv_denoiser_free(hyv_denoiser **d);
 
+/* What every step takes from its time, guidance and pooled text, computed once; the first step does
+ * it if nobody has. 0 or the backend's error. */
+int hyv_denoiser_prepare(hyv_denoiser *d);
+
 /* One step; 1 if there are more, 0 after the last, negative on failure (not-finite predictions
  * included: -EBADMSG). */
 int hyv_denoiser_step(hyv_denoiser *d);
 
-/* The evaluation alone, for tests and for the plan: velocity [t*h*w, channels] of `latents` at
- * sigma. guidance_input is what the sinusoid gets. */
-void hyv_denoiser_evaluate(hyv_denoiser *d, float *velocity, const float *latents, float time,
-                           float guidance_input, const hyv_conditioning *c);
+/* The evaluation alone, for the plan: velocity [t*h*w, channels] of `latents` at a step, with the
+ * positive or the negative text. After hyv_denoiser_prepare. */
+void hyv_denoiser_evaluate(hyv_denoiser *d, float *velocity, const float *latents, int step,
+                           bool negative);
 
 int hyv_denoiser_done(const hyv_denoiser *d);            /* steps done */
 float *hyv_denoiser_latents(hyv_denoiser *d);            /* [t*h*w, channels] */

@@ -64,14 +64,20 @@ static int run_transformer(hyv_cost *cost, hyv_backend *be, const hyv_network *n
                            const hyv_plan *plan)
 {
     const hyv_dit_config *c = &n->model->config.dit;
+    const hyv_prompt_tokens *texts[2] = {&plan->positive, &plan->negative};
+    hyv_conditioning none[2];
+    for (int i = 0; i < 2; i++)
+        none[i] = (hyv_conditioning){.tokens = texts[i]->llm_count - texts[i]->crop,
+                                     .width = c->text_width,
+                                     .pooled_width = c->pooled_width};
     hyv_denoiser *d = NULL;
-    int err = hyv_denoiser_new(&d, be, n->net.dit, &plan->denoise, NULL, NULL, NULL, n->model->log);
+    int err = hyv_denoiser_new(&d, be, n->net.dit, &plan->denoise, &none[0],
+                               plan->guided ? &none[1] : NULL, NULL, n->model->log);
+    if (err >= 0)
+        err = hyv_denoiser_prepare(d);
+    collect(cost, be, 1.0);
     for (int i = 0; err >= 0 && i < (plan->guided ? 2 : 1); i++) {
-        const hyv_prompt_tokens *t = i ? &plan->negative : &plan->positive;
-        const hyv_conditioning none = {.tokens = t->llm_count - t->crop,
-                                       .width = c->text_width,
-                                       .pooled_width = c->pooled_width};
-        hyv_denoiser_evaluate(d, NULL, NULL, 0.0f, 0.0f, &none);
+        hyv_denoiser_evaluate(d, NULL, NULL, 0, i == 1);
         collect(cost, be, plan->denoise.steps);
         err = hyv_backend_error(be);
     }

@@ -229,14 +229,19 @@ static void check_one_call(hyv_model *m, hyv_backend *be)
     float *mean = malloc((size_t)c->text_width * sizeof(float));
     mean_of(mean, text, text_tokens, c->text_width);
     const size_t mark = hyv_mark(be);
+    const hyv_dit_vectors vectors = {
+        .time = put(be, golden_floats(g, "sinusoid_timesteps", NULL), 1, HYV_SINUSOID_DIM),
+        .guidance = put(be, golden_floats(g, "sinusoid_guidance", NULL), 1, HYV_SINUSOID_DIM),
+        .pooled = put(be, golden_floats(g, "pooled", NULL), 1, c->pooled_width)};
+    const hyv_mat modulations = hyv_new(be, 1, hyv_dit_modulation_cols(c));
+    hyv_dit_modulate(be, n.net.dit, modulations, &vectors, &watch);
     const hyv_dit_input in = {
         .latents = put(be, noise, rows, c->in_channels),
         .grid = grid,
         .text = put(be, text, text_tokens, c->text_width),
         .text_mean = put(be, mean, 1, c->text_width),
-        .pooled = put(be, golden_floats(g, "pooled", NULL), 1, c->pooled_width),
-        .time = put(be, golden_floats(g, "sinusoid_timesteps", NULL), 1, HYV_SINUSOID_DIM),
-        .guidance = put(be, golden_floats(g, "sinusoid_guidance", NULL), 1, HYV_SINUSOID_DIM),
+        .time = vectors.time,
+        .modulations = modulations,
         .rope = {put(be, golden_floats(g, "rope_cos", NULL), tokens, c->head_dim),
                  put(be, golden_floats(g, "rope_sin", NULL), tokens, c->head_dim)}};
     const hyv_mat out = hyv_new(be, rows, c->out_channels);
