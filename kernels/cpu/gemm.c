@@ -344,7 +344,7 @@ static bool is_few(int64_t rows, int64_t cols, int64_t depth)
 static size_t shared_floats(int64_t rows, int64_t cols, int64_t depth)
 {
     const int64_t bias = round_up(cols, HYV_GEMM_NR_MAX);
-    const int64_t packed = rows <= HYV_GEMM_FEW_ROWS
+    const int64_t packed = is_few(rows, cols, depth)
                                ? (rows + HYV_GEMM_MR_MAX) * depth /* whole panels of any mr */
                                : pass_cols(cols, depth) * least(depth, HYV_GEMM_DEPTH_PASS);
     return (size_t)(bias + packed);

@@ -154,6 +154,7 @@ int main(void)
     }
     test_large(&r, 58, 700, 4700, &random);
     test_large(&r, 150, 1030, 900, &random);
+    test_large(&r, 190, 1025, 15300, &random); /* few enough rows: their panels are the larger */
     if (!quick)
         test_large(&r, 700, 1100, 3100, &random);
     rig_close(&r);
