@@ -39,6 +39,15 @@ static inline uint16_t hyv_f32_to_bf16(float f)
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
 }
 
+/* The bf16 nearest to f, as f32; without branches, so that compilers vectorise loops over it. */
+static inline float hyv_round_to_bf16(float f)
+{
+    const uint32_t bits = hyv_f32_to_bits(f);
+    const uint32_t nan = 0u - (uint32_t)((bits & 0x7fffffffu) > 0x7f800000u);
+    const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1)) & 0xffff0000u;
+    return hyv_bits_to_f32((rounded & ~nan) | (((bits & 0xffff0000u) | 0x400000u) & nan));
+}
+
 static inline float hyv_f16_to_f32(uint16_t h)
 {
     const uint32_t sign = (uint32_t)(h & 0x8000u) << 16;

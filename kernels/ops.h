@@ -157,10 +157,16 @@ void hyv_download(hyv_backend *be, float *host, hyv_mat src);
 
 /* ---- the table a backend fills ---- */
 
+/* How linear, conv3d and attention multiply. fp32 is the definition. bf16 rounds the operands of
+ * each product to bf16, to nearest even, and sums in f32, as published GPU code does; what is
+ * stored stays f32. Its bytes are promised for one instruction set only, any number of threads. */
+typedef enum hyv_precision { HYV_PRODUCTS_FP32, HYV_PRODUCTS_BF16 } hyv_precision;
+
 typedef struct hyv_backend_config {
     int threads;     /* 0: as many as the process may use */
-    const char *isa; /* "auto", "c", "avx2", "avx512"; CPU only */
-    void *opaque;    /* for the two callbacks */
+    const char *isa; /* "auto", "c", "avx2", "avx512", "avx512bf16"; CPU only */
+    hyv_precision precision;
+    void *opaque; /* for the two callbacks */
     int (*interrupt)(
         void *opaque); /* non-zero: stop; may be NULL; any of the backend's threads calls it */
     void (*trace)(void *opaque, const char *line); /* a line an operator, or NULL: no tracing */

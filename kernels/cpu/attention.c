@@ -4,7 +4,8 @@
  * HYV_KEY_BLOCK, a query keeps its largest score, its sum and its unnormalised result, rescaled
  * once a block. Everything of a tile of queries stands transposed, a column a query: so the scores
  * k q^T come out of one product as the right operand of the next, v^T p^T, and the softmax runs
- * over 16 queries at a time. Keys and values of a head are packed once, as left operands, for all
+ * over 16 queries at a time. In bf16 all four operands are narrowed (gemm.h), scores, softmax and
+ * sums stay f32. Keys and values of a head are packed once, as left operands, for all
  * queries. Each query's result depends on its own row alone; threads share out the queries.
  */
 #include <math.h>
@@ -33,6 +34,8 @@ typedef struct space {
     float *q;                           /* [d, QUERY_ROWS] */
     float *y;                           /* [d, QUERY_ROWS] */
     float *scores;                      /* [HYV_KEY_BLOCK, nr] */
+    float *weights;                     /* exp of them as a panel, which in f32 is the same place */
+    float *buffer;                      /* the packer's */
     float *top, *sum, *rescale, *zeros; /* [QUERY_ROWS] */
 } space;
 
@@ -41,54 +44,75 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static size_t space_floats(int64_t d)
+enum { TILE = HYV_KEY_BLOCK * HYV_GEMM_NR_MAX };
+
+static size_t space_floats(const hyv_gemm_functions *f, int64_t d)
 {
-    return (size_t)(2 * QUERY_ROWS * d + HYV_KEY_BLOCK * HYV_GEMM_NR_MAX + 4 * QUERY_ROWS);
+    const size_t narrowed = f->narrow ? TILE + HYV_GEMM_BUFFERS : 0;
+    return (size_t)(2 * QUERY_ROWS * d + TILE + 4 * QUERY_ROWS) + narrowed;
 }
 
-static space lay_out(float *base, int64_t d)
+static space lay_out(const attention *a, int thread)
 {
-    space s = {.q = base, .y = base + QUERY_ROWS * d};
-    s.scores = s.y + QUERY_ROWS * d;
-    s.top = s.scores + HYV_KEY_BLOCK * HYV_GEMM_NR_MAX;
+    float *base = (float *)(void *)a->cpu->scratch[thread].data;
+    space s = {.q = base, .y = base + QUERY_ROWS * a->d};
+    s.scores = s.y + QUERY_ROWS * a->d;
+    s.top = s.scores + TILE;
     s.sum = s.top + QUERY_ROWS;
     s.rescale = s.sum + QUERY_ROWS;
     s.zeros = s.rescale + QUERY_ROWS;
+    const bool narrowed = a->f->narrow != NULL;
+    s.weights = narrowed ? s.zeros + QUERY_ROWS : s.scores;
+    s.buffer = narrowed ? s.weights + TILE : NULL;
     return s;
 }
 
 /* Floats of a packed block of keys or of values, whole panels of any height. */
-static int64_t keys_floats(int64_t d)
+static int64_t keys_floats(const hyv_gemm_functions *f, int64_t d)
 {
-    return (HYV_KEY_BLOCK + HYV_GEMM_MR_MAX) * d;
+    return (HYV_KEY_BLOCK + HYV_GEMM_MR_MAX) * hyv_gemm_elements(f, d);
 }
 
-static int64_t values_floats(int64_t d)
+static int64_t values_floats(const hyv_gemm_functions *f, int64_t d)
 {
-    return HYV_KEY_BLOCK * (d + HYV_GEMM_MR_MAX);
+    return HYV_KEY_BLOCK / f->fold * (d + HYV_GEMM_MR_MAX);
 }
 
 static float *packed_block(const attention *a, int64_t index)
 {
-    return a->packed + index * (keys_floats(a->d) + values_floats(a->d));
+    return a->packed + index * (keys_floats(a->f, a->d) + values_floats(a->f, a->d));
+}
+
+/* Packs columns of v, transposed: their k are keys. */
+static void pack_values(const void *operand, const hyv_gemm_functions *f, float *out, int width,
+                        int64_t first, int n, int64_t k0, int64_t depth, float *buffer)
+{
+    const hyv_mat *v = operand;
+    (void)f, (void)buffer;
+    for (int64_t i = 0; i < depth; i++) {
+        memcpy(out + i * width, hyv_row(*v, k0 + i) + first, (size_t)n * sizeof(float));
+        memset(out + i * width + n, 0, (size_t)(width - n) * sizeof(float));
+    }
 }
 
 /* Keys as left operand of k q^T, values as left operand of v^T p^T. */
 static void pack_block(void *arg, int64_t index, int thread)
 {
     const attention *a = arg;
-    const int mr = a->f->mr;
+    const hyv_gemm_functions *f = a->f;
+    const int mr = f->mr;
     const int64_t first = index * HYV_KEY_BLOCK, keys = least(HYV_KEY_BLOCK, a->k.rows - first);
-    float *k = packed_block(a, index), *v = k + keys_floats(a->d);
-    (void)thread;
+    const int64_t d = hyv_gemm_elements(f, a->d), across = hyv_gemm_elements(f, keys);
+    const hyv_mat k = hyv_cols(hyv_rows(a->k, first, keys), a->head * a->d, a->d);
+    const hyv_mat v = hyv_cols(hyv_rows(a->v, first, keys), a->head * a->d, a->d);
+    float *to_k = packed_block(a, index), *to_v = to_k + keys_floats(f, a->d);
+    float *buffer = lay_out(a, thread).buffer;
     for (int64_t i = 0; i < keys; i += mr)
-        hyv_pack_mat(&a->k, a->f, k + i * a->d, mr, first + i, (int)least(mr, keys - i),
-                     a->head * a->d, a->d, NULL);
-    for (int64_t c = 0; c < a->d; c += mr) {
-        const size_t bytes = (size_t)least(mr, a->d - c) * sizeof(float);
-        for (int64_t i = 0; i < keys; i++)
-            memcpy(v + c * keys + i * mr, hyv_row(a->v, first + i) + a->head * a->d + c, bytes);
-    }
+        hyv_gemm_pack(f, hyv_pack_mat, &k, to_k + i * d, mr, i, (int)least(mr, keys - i), 0, a->d,
+                      buffer);
+    for (int64_t c = 0; c < a->d; c += mr)
+        hyv_gemm_pack(f, pack_values, &v, to_v + c * across, mr, c, (int)least(mr, a->d - c), 0,
+                      keys, buffer);
 }
 
 /* Keys that query row i may see. */
@@ -111,28 +135,43 @@ static void mask(const attention *a, float *scores, int64_t row, int64_t first, 
                 scores[j * nr + i] = -INFINITY;
 }
 
-/* One tile, whose first query is `row`, against block `index` of keys; `at` is its place among the
- * task's queries. */
+/* Scores of a tile become weights for the values; `at` is its place among the task's queries. */
+static void softmax(const attention *a, const space *s, int64_t at, int64_t keys)
+{
+    const hyv_row_functions *rows = a->cpu->rows;
+    const int nr = a->f->nr;
+    if (a->f->fold == 2) {
+        rows->softmax_pairs(s->weights, s->scores, keys, nr, a->factor, s->top + at, s->sum + at,
+                            s->rescale + at);
+        return;
+    }
+    rows->softmax_columns(s->scores, keys, nr, a->factor, s->top + at, s->sum + at,
+                          s->rescale + at);
+    if (a->f->narrow)
+        a->f->narrow(s->weights, s->scores, nr, keys);
+}
+
+/* One tile, whose first query is `row`, against block `index` of keys; `at` as above. */
 static void key_block(const attention *a, const space *s, int64_t row, int64_t at, int64_t index)
 {
     const hyv_gemm_functions *f = a->f;
     const int mr = f->mr, nr = f->nr;
     const int64_t first = index * HYV_KEY_BLOCK, keys = least(HYV_KEY_BLOCK, a->k.rows - first);
-    const float *k = packed_block(a, index), *v = k + keys_floats(a->d);
+    const int64_t d = hyv_gemm_elements(f, a->d), across = hyv_gemm_elements(f, keys);
+    const float *k = packed_block(a, index), *v = k + keys_floats(f, a->d);
     float *y = s->y + at * a->d;
     for (int64_t i = 0; i < keys; i += mr)
-        f->kernel((int)least(mr, keys - i), a->d, k + i * a->d, s->q + at * a->d,
-                  s->scores + i * nr, nr, s->zeros);
+        f->kernel((int)least(mr, keys - i), d, k + i * d, s->q + at * d, s->scores + i * nr, nr,
+                  s->zeros);
     mask(a, s->scores, row, first, keys);
-    a->cpu->rows->softmax_columns(s->scores, keys, nr, a->factor, s->top + at, s->sum + at,
-                                  s->rescale + at);
+    softmax(a, s, at, keys);
     bool moved = false;
     for (int i = 0; i < nr && index > 0; i++)
         moved = moved || s->rescale[at + i] != 1.0f;
     if (moved)
         a->cpu->rows->scale_columns(y, a->d, nr, s->rescale + at);
     for (int64_t c = 0; c < a->d; c += mr)
-        f->kernel((int)least(mr, a->d - c), keys, v + c * keys, s->scores, y + c * nr, nr,
+        f->kernel((int)least(mr, a->d - c), across, v + c * across, s->weights, y + c * nr, nr,
                   index == 0 ? s->zeros : NULL);
 }
 
@@ -158,14 +197,16 @@ static void query_rows(void *arg, int64_t index, int thread)
     const int64_t first = index % blocks * QUERY_ROWS;
     const int64_t rows = least(QUERY_ROWS, a->q.rows - first);
     const int64_t seen = visible(a, first + rows - 1);
-    const space s = lay_out((float *)(void *)a->cpu->scratch[thread].data, a->d);
+    const int64_t d = hyv_gemm_elements(a->f, a->d);
+    const hyv_mat q = hyv_cols(hyv_rows(a->q, first, rows), head * a->d, a->d);
+    const space s = lay_out(a, thread);
     for (int i = 0; i < QUERY_ROWS; i++) {
         s.top[i] = -INFINITY;
         s.sum[i] = s.zeros[i] = 0.0f;
     }
     for (int64_t at = 0; at < rows; at += nr)
-        hyv_pack_mat(&a->q, a->f, s.q + at * a->d, nr, first + at, (int)least(nr, rows - at),
-                     head * a->d, a->d, NULL);
+        hyv_gemm_pack(a->f, hyv_pack_mat, &q, s.q + at * d, nr, at, (int)least(nr, rows - at), 0,
+                      a->d, s.buffer);
     for (int64_t b = 0; b * HYV_KEY_BLOCK < seen; b++) {
         if (b % STOP_BLOCKS == STOP_BLOCKS - 1 && hyv_pool_stopped(a->be, thread))
             return;
@@ -181,15 +222,17 @@ static void query_rows(void *arg, int64_t index, int thread)
  * ------------------------------------------------------------------------------
  */
 
-static size_t packed_floats(int64_t k_rows, int64_t d)
+static size_t packed_floats(const hyv_gemm_functions *f, int64_t k_rows, int64_t d)
 {
     const int64_t blocks = (k_rows + HYV_KEY_BLOCK - 1) / HYV_KEY_BLOCK;
-    return (size_t)(blocks * (keys_floats(d) + values_floats(d)));
+    return (size_t)(blocks * (keys_floats(f, d) + values_floats(f, d)));
 }
 
-size_t hyv_cpu_attention_scratch(int64_t k_rows, int64_t head_dim, int threads)
+size_t hyv_cpu_attention_scratch(const hyv_gemm_functions *gemm, int64_t k_rows, int64_t head_dim,
+                                 int threads)
 {
-    return (packed_floats(k_rows, head_dim) + (size_t)threads * space_floats(head_dim)) *
+    return (packed_floats(gemm, k_rows, head_dim) +
+            (size_t)threads * space_floats(gemm, head_dim)) *
            sizeof(float);
 }
 
@@ -201,8 +244,8 @@ void hyv_cpu_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat
         .be = be, .cpu = cpu, .f = cpu->gemm, .y = y, .q = q, .k = k, .v = v, .causal = causal};
     a.d = q.cols / heads;
     a.factor = 1.0f / sqrtf((float)a.d);
-    a.packed = hyv_cpu_scratch(be, &cpu->shared, packed_floats(k.rows, a.d) * sizeof(float));
-    if (!a.packed || !hyv_cpu_scratch_all(be, space_floats(a.d) * sizeof(float)))
+    a.packed = hyv_cpu_scratch(be, &cpu->shared, packed_floats(a.f, k.rows, a.d) * sizeof(float));
+    if (!a.packed || !hyv_cpu_scratch_all(be, space_floats(a.f, a.d) * sizeof(float)))
         return;
     const int64_t key_heads = k.cols / a.d;
     a.group = heads / key_heads;

@@ -22,12 +22,17 @@
 
 enum { ALIGNMENT = 64, ROWS_GRAIN = 16384, DEFAULT_CACHE = 512 << 10 };
 
-static const char *const isa_names[] = {"c", "avx2", "avx512"};
+static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512bf16"};
 
 static bool isa_there(hyv_isa isa)
 {
     switch (isa) {
 #if defined(__x86_64__)
+    case HYV_ISA_AVX512BF16: {
+        unsigned a = 0, b, c, d; /* this one too */
+        return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5) &&
+               isa_there(HYV_ISA_AVX512);
+    }
     case HYV_ISA_AVX512:
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -48,12 +53,12 @@ static int choose_isa(const char *name, hyv_isa *isa, const hyv_backend_config *
 {
     char line[128];
     if (!name || strcmp(name, "auto") == 0) {
-        *isa = isa_there(HYV_ISA_AVX512) ? HYV_ISA_AVX512
-               : isa_there(HYV_ISA_AVX2) ? HYV_ISA_AVX2
-                                         : HYV_ISA_C;
+        *isa = HYV_ISAS - 1;
+        while (!isa_there(*isa))
+            (*isa)--;
         return 0;
     }
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < HYV_ISAS; i++)
         if (strcmp(name, isa_names[i]) == 0) {
             *isa = (hyv_isa)i;
             if (isa_there(*isa))
@@ -64,10 +69,22 @@ static int choose_isa(const char *name, hyv_isa *isa, const hyv_backend_config *
                 config->message(config->opaque, line);
             return -ENOTSUP;
         }
-    snprintf(line, sizeof(line), "isa: %.32s is none of auto, c, avx2, avx512", name);
+    snprintf(line, sizeof(line), "isa: %.32s is none of auto, c, avx2, avx512, avx512bf16", name);
     if (config->message)
         config->message(config->opaque, line);
     return -EINVAL;
+}
+
+int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_functions **gemm)
+{
+    const int err = choose_isa(config->isa, isa, config);
+    if (err < 0)
+        return err;
+    *gemm = malloc(sizeof(**gemm));
+    if (!*gemm)
+        return -ENOMEM;
+    **gemm = hyv_gemm_for(*isa, config->precision);
+    return 0;
 }
 
 /* ---- memory -----------------------------------------------------------------------------------
@@ -187,38 +204,41 @@ static void cpu_destroy(hyv_backend *be)
     for (int i = 0; i < HYV_THREADS_MAX_CPU; i++)
         free(cpu->scratch[i].data);
     free(cpu->shared.data);
+    free(cpu->gemm);
     free(cpu);
 }
 
 static int cpu_create(hyv_backend *be, const hyv_backend_config *config)
 {
-    hyv_isa isa = HYV_ISA_C;
-    const int err = choose_isa(config->isa, &isa, config);
-    if (err < 0)
-        return err;
     hyv_cpu *cpu = calloc(1, sizeof(*cpu));
     if (!cpu)
         return -ENOMEM;
-    cpu->isa = isa;
+    int err = hyv_cpu_products(config, &cpu->isa, &cpu->gemm);
+    if (err < 0) {
+        free(cpu);
+        return err;
+    }
     cpu->threads = config->threads > 0 ? config->threads : hyv_pool_processors();
     if (cpu->threads > HYV_THREADS_MAX_CPU)
         cpu->threads = HYV_THREADS_MAX_CPU;
     const long cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
     cpu->cache_bytes = cache > 0 ? (size_t)cache : DEFAULT_CACHE;
-    cpu->rows = hyv_rows_for(isa);
-    cpu->gemm = hyv_gemm_for(isa);
+    cpu->rows = hyv_rows_for(cpu->isa);
     be->impl = cpu;
-    if (hyv_pool_open(&cpu->pool, &cpu->threads) == 0)
-        return 0;
-    free(cpu);
-    return -ENOMEM;
+    err = hyv_pool_open(&cpu->pool, &cpu->threads);
+    if (err < 0) {
+        free(cpu->gemm);
+        free(cpu);
+    }
+    return err;
 }
 
 static void cpu_describe(const hyv_backend *be, char *text, size_t size)
 {
     const hyv_cpu *cpu = be->impl;
-    snprintf(text, size, "cpu (%s, %d thread%s)", isa_names[cpu->isa], cpu->threads,
-             cpu->threads == 1 ? "" : "s");
+    snprintf(text, size, "cpu (%s, %d thread%s%s)", isa_names[cpu->isa], cpu->threads,
+             cpu->threads == 1 ? "" : "s",
+             be->config.precision == HYV_PRODUCTS_BF16 ? ", products in bf16" : "");
 }
 
 const hyv_backend_ops hyv_cpu_backend = {

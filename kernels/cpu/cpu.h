@@ -12,14 +12,26 @@
  * - Attention walks the keys in blocks of HYV_KEY_BLOCK; its online softmax rescales once a block.
  * - exp, tanh, erf, sigmoid: vmath.h. Division and square root as IEEE has them. No libm but fmaf
  * and sqrtf, which IEEE defines too. Fast versions vectorise over outputs, which changes none of
- * this. Knows no model.
+ * this.
+ *
+ * With products in bf16 the operands of linear, conv3d and attention are rounded while they are
+ * packed; all else stands as above. Plain C, AVX2 and AVX-512 then multiply the rounded values in
+ * f32 and still agree with each other; avx512bf16 adds two products at once and differs by a
+ * rounding. Knows no model.
  */
 #ifndef HYV_CPU_H
 #define HYV_CPU_H
 
 #include "../ops.h"
 
-typedef enum hyv_isa { HYV_ISA_C, HYV_ISA_AVX2, HYV_ISA_AVX512 } hyv_isa;
+/* In order: each has what stands before it. The last multiplies pairs of bf16. */
+typedef enum hyv_isa {
+    HYV_ISA_C,
+    HYV_ISA_AVX2,
+    HYV_ISA_AVX512,
+    HYV_ISA_AVX512BF16,
+    HYV_ISAS
+} hyv_isa;
 
 enum {
     HYV_THREADS_MAX_CPU = 256,
@@ -45,7 +57,7 @@ typedef struct hyv_cpu {
     hyv_scratch scratch[HYV_THREADS_MAX_CPU];
     hyv_scratch shared; /* of the operator that runs */
     const struct hyv_row_functions *rows;
-    const struct hyv_gemm_functions *gemm;
+    struct hyv_gemm_functions *gemm; /* owned: composed for isa and precision */
 } hyv_cpu;
 
 static inline hyv_cpu *hyv_cpu_of(hyv_backend *be)
@@ -75,6 +87,11 @@ bool hyv_pool_stopped(hyv_backend *be, int thread);
 
 /* ---- cpu.c
  * ---------------------------------------------------------------------------------------- */
+
+/* The functions that products are made of on this processor: 0, -EINVAL or -ENOTSUP after a
+ * message, -ENOMEM. The caller frees *gemm. */
+int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa,
+                     struct hyv_gemm_functions **gemm);
 
 /* At least `bytes` of a thread's (or the shared) working memory; NULL after hyv_fail(-ENOMEM). Only
  * outside of tasks. */
@@ -117,11 +134,14 @@ void hyv_cpu_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_g
                      hyv_shuffle_dir dir);
 
 /* Working memory of a call, all threads together: what the null backend plans with. */
-size_t hyv_cpu_linear_scratch(int64_t rows, int64_t cols, int64_t depth, int threads);
-size_t hyv_cpu_conv3d_scratch(int64_t rows, int64_t cols, int64_t depth, int threads);
-size_t hyv_cpu_upsample_conv3d_scratch(int64_t cols, int64_t channels, hyv_grid grid, bool time,
-                                       int threads);
-size_t hyv_cpu_attention_scratch(int64_t k_rows, int64_t head_dim, int threads);
+size_t hyv_cpu_linear_scratch(const struct hyv_gemm_functions *gemm, int64_t rows, int64_t cols,
+                              int64_t depth, int threads);
+size_t hyv_cpu_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t rows, int64_t cols,
+                              int64_t depth, int threads);
+size_t hyv_cpu_upsample_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t cols,
+                                       int64_t channels, hyv_grid grid, bool time, int threads);
+size_t hyv_cpu_attention_scratch(const struct hyv_gemm_functions *gemm, int64_t k_rows,
+                                 int64_t head_dim, int threads);
 size_t hyv_cpu_group_norm_scratch(int64_t rows, int64_t cols, int groups, int threads);
 
 #endif

@@ -73,23 +73,34 @@ void hyv_gemm_decode_c(float *out, const void *in, hyv_type type, int64_t count)
     }
 }
 
+static void round_values(float *out, const float *in, int width, int64_t depth)
+{
+    for (int64_t i = 0; i < depth * width; i++)
+        out[i] = hyv_round_to_bf16(in[i]);
+}
+
 const hyv_gemm_functions hyv_gemm_c = {.mr = C_MR,
                                        .nr = C_NR,
+                                       .fold = 1,
                                        .depth = C_DEPTH,
                                        .kernel = kernel_c,
                                        .transpose = transpose_c,
+                                       .narrow = round_values,
                                        .decode = hyv_gemm_decode_c};
 
-const hyv_gemm_functions *hyv_gemm_for(hyv_isa isa)
+hyv_gemm_functions hyv_gemm_for(hyv_isa isa, hyv_precision precision)
 {
+    hyv_gemm_functions f = hyv_gemm_c;
 #if defined(__x86_64__)
-    if (isa == HYV_ISA_AVX512)
-        return &hyv_gemm_avx512;
-    if (isa == HYV_ISA_AVX2)
-        return &hyv_gemm_avx2;
+    if (isa >= HYV_ISA_AVX2)
+        f = isa >= HYV_ISA_AVX512 ? hyv_gemm_avx512 : hyv_gemm_avx2;
+    if (isa == HYV_ISA_AVX512BF16 && precision == HYV_PRODUCTS_BF16)
+        hyv_gemm_use_pairs(&f);
 #endif
     (void)isa;
-    return &hyv_gemm_c;
+    if (precision == HYV_PRODUCTS_FP32)
+        f.narrow = NULL;
+    return f;
 }
 
 /* ---- panels -----------------------------------------------------------------------------------
@@ -104,6 +115,22 @@ void hyv_pack_mat(const void *operand, const hyv_gemm_functions *f, float *out, 
     for (int i = 0; i < n; i++)
         rows[i] = hyv_row(*m, first + i) + k0;
     f->transpose(out, width, rows, n, depth);
+}
+
+void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, const void *operand, float *out,
+                   int width, int64_t first, int n, int64_t k0, int64_t depth, float *buffer)
+{
+    if (!f->narrow) {
+        pack(operand, f, out, width, first, n, k0, depth, buffer);
+        return;
+    }
+    const int64_t piece = HYV_GEMM_BUFFER / HYV_GEMM_NR_MAX;
+    float *wide = buffer + HYV_GEMM_BUFFER;
+    for (int64_t k = 0; k < depth; k += piece) {
+        const int64_t count = depth - k < piece ? depth - k : piece;
+        pack(operand, f, wide, width, first, n, k0 + k, count, buffer);
+        f->narrow(out + k / f->fold * width, wide, width, count);
+    }
 }
 
 void hyv_gemm_panels(const hyv_gemm_functions *f, int rows, int64_t cols, int64_t depth,
@@ -134,9 +161,10 @@ typedef struct job {
     hyv_backend *be;
     hyv_cpu *cpu;
     float *start;      /* bias of all columns, padded to whole panels */
+    int64_t elements;  /* of a panel over the whole depth */
     float *packed;     /* a part of the right operand (many rows), or all of the left */
     int64_t j0, cols;  /* of that part: columns, */
-    int64_t k0, depth; /* and k */
+    int64_t k0, depth; /* and elements of panels */
     int64_t row_tasks, col_tasks;
 } job;
 
@@ -163,7 +191,25 @@ static int64_t part(int64_t index, int64_t count, int64_t parts)
     return index * count / parts;
 }
 
-/* Room for the left panels of a task, or for a right one. */
+/* Elements [e0, e0 + count) of a panel of either operand. */
+static void pack_left(const job *g, float *out, int64_t first, int64_t n, int64_t e0, int64_t count,
+                      float *buffer)
+{
+    const hyv_gemm_call *c = g->call;
+    const int64_t k0 = e0 * g->f->fold, depth = least(count * g->f->fold, c->depth - k0);
+    hyv_gemm_pack(g->f, c->pack_left, c->left, out, g->f->mr, first, (int)n, k0, depth, buffer);
+}
+
+static void pack_right(const job *g, float *out, int64_t first, int64_t n, int64_t e0,
+                       int64_t count, float *buffer)
+{
+    const hyv_gemm_call *c = g->call;
+    const int64_t k0 = e0 * g->f->fold, depth = least(count * g->f->fold, c->depth - k0);
+    hyv_gemm_pack(g->f, c->pack_right, c->right, out, g->f->nr, first, (int)n, k0, depth, buffer);
+}
+
+/* Room for the left panels of a task, or for a right one. Here and below `depth` counts elements of
+ * panels. */
 static size_t panels_floats(int64_t rows, int64_t depth)
 {
     const int64_t left = least(rows, HYV_GEMM_ROWS) + HYV_GEMM_MR_MAX;
@@ -173,14 +219,14 @@ static size_t panels_floats(int64_t rows, int64_t depth)
 
 static size_t thread_floats(int64_t rows, int64_t depth)
 {
-    return panels_floats(rows, depth) + HYV_GEMM_BUFFER + HYV_GEMM_MR_MAX * HYV_GEMM_NR_MAX;
+    return panels_floats(rows, depth) + HYV_GEMM_BUFFERS + HYV_GEMM_MR_MAX * HYV_GEMM_NR_MAX;
 }
 
 static space thread_space(const job *g, int thread)
 {
     float *base = (float *)(void *)g->cpu->scratch[thread].data;
-    float *buffer = base + panels_floats(g->call->rows, g->call->depth);
-    return (space){base, buffer, buffer + HYV_GEMM_BUFFER};
+    float *buffer = base + panels_floats(g->call->rows, g->elements);
+    return (space){base, buffer, buffer + HYV_GEMM_BUFFERS};
 }
 
 static void pack_right_panel(void *arg, int64_t index, int thread)
@@ -188,9 +234,8 @@ static void pack_right_panel(void *arg, int64_t index, int thread)
     const job *g = arg;
     const int nr = g->f->nr;
     const int64_t first = g->j0 + index * nr;
-    g->call->pack_right(g->call->right, g->f, g->packed + index * nr * g->depth, nr, first,
-                        (int)least(nr, g->j0 + g->cols - first), g->k0, g->depth,
-                        thread_space(g, thread).buffer);
+    pack_right(g, g->packed + index * nr * g->depth, first, least(nr, g->j0 + g->cols - first),
+               g->k0, g->depth, thread_space(g, thread).buffer);
 }
 
 /* Like hyv_gemm_panels for at most one panel of columns whose rows lie at row[i] + j. */
@@ -225,8 +270,8 @@ static void multiply_block(void *arg, int64_t index, int thread)
     for (int64_t k = 0; k < g->depth && !hyv_pool_stopped(g->be, thread); k += g->f->depth) {
         const int64_t depth = least(g->f->depth, g->depth - k);
         for (int64_t i = i0; i < i1; i += mr)
-            c->pack_left(c->left, g->f, s.panels + (i - i0) * depth, mr, i, (int)least(mr, i1 - i),
-                         g->k0 + k, depth, s.buffer);
+            pack_left(g, s.panels + (i - i0) * depth, i, least(mr, i1 - i), g->k0 + k, depth,
+                      s.buffer);
         for (int64_t j = j0; j < j1; j += nr) {
             const float *start = g->k0 + k == 0 ? g->start + g->j0 + j : NULL;
             const float *right = g->packed + j * g->depth + k * nr;
@@ -275,12 +320,12 @@ static int64_t pass_cols(int64_t cols, int64_t depth)
 static void many_rows(hyv_backend *be, job *g)
 {
     const hyv_gemm_call *c = g->call;
-    const int64_t cols = pass_cols(c->cols, c->depth);
+    const int64_t cols = pass_cols(c->cols, g->elements);
     plan_tasks(g);
     for (g->j0 = 0; g->j0 < c->cols; g->j0 += cols) {
         g->cols = least(cols, c->cols - g->j0);
-        for (g->k0 = 0; g->k0 < c->depth && !be->err; g->k0 += HYV_GEMM_DEPTH_PASS) {
-            g->depth = least(HYV_GEMM_DEPTH_PASS, c->depth - g->k0);
+        for (g->k0 = 0; g->k0 < g->elements && !be->err; g->k0 += HYV_GEMM_DEPTH_PASS) {
+            g->depth = least(HYV_GEMM_DEPTH_PASS, g->elements - g->k0);
             hyv_pool_run(be, round_up(g->cols, g->f->nr) / g->f->nr, pack_right_panel, g);
             hyv_pool_run(be, g->row_tasks * g->col_tasks, multiply_block, g);
         }
@@ -295,12 +340,12 @@ static void multiply_panel(void *arg, int64_t index, int thread)
     const space s = thread_space(g, thread);
     const int mr = g->f->mr, nr = g->f->nr;
     const int64_t j = index * nr, cols = least(nr, c->cols - j);
-    for (int64_t k = 0; k < c->depth; k += g->f->depth) {
-        const int64_t depth = least(g->f->depth, c->depth - k);
-        c->pack_right(c->right, g->f, s.panels, nr, j, (int)cols, k, depth, s.buffer);
+    for (int64_t k = 0; k < g->elements; k += g->f->depth) {
+        const int64_t depth = least(g->f->depth, g->elements - k);
+        pack_right(g, s.panels, j, cols, k, depth, s.buffer);
         for (int64_t i = 0; i < c->rows; i += mr) {
             const int rows = (int)least(mr, c->rows - i);
-            const float *left = g->packed + i * c->depth + k * mr;
+            const float *left = g->packed + i * g->elements + k * mr;
             const float *start = k == 0 ? g->start + j : NULL;
             float *placed[HYV_GEMM_MR_MAX];
             for (int r = 0; r < rows && c->place; r++)
@@ -317,11 +362,9 @@ static void multiply_panel(void *arg, int64_t index, int thread)
 static void pack_left_panel(void *arg, int64_t index, int thread)
 {
     const job *g = arg;
-    const hyv_gemm_call *c = g->call;
-    const int mr = g->f->mr;
-    const int64_t i = index * mr;
-    c->pack_left(c->left, g->f, g->packed + i * c->depth, mr, i, (int)least(mr, c->rows - i), 0,
-                 c->depth, thread_space(g, thread).buffer);
+    const int64_t i = index * g->f->mr;
+    pack_left(g, g->packed + i * g->elements, i, least(g->f->mr, g->call->rows - i), 0, g->elements,
+              thread_space(g, thread).buffer);
 }
 
 static void few_rows(hyv_backend *be, job *g)
@@ -350,18 +393,21 @@ static size_t shared_floats(int64_t rows, int64_t cols, int64_t depth)
     return (size_t)(bias + packed);
 }
 
-size_t hyv_gemm_scratch(int64_t rows, int64_t cols, int64_t depth, int threads)
+size_t hyv_gemm_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t cols, int64_t depth,
+                        int threads)
 {
-    return (shared_floats(rows, cols, depth) + (size_t)threads * thread_floats(rows, depth)) *
+    const int64_t elements = hyv_gemm_elements(f, depth);
+    return (shared_floats(rows, cols, elements) + (size_t)threads * thread_floats(rows, elements)) *
            sizeof(float);
 }
 
 void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
 {
     hyv_cpu *cpu = hyv_cpu_of(be);
-    const size_t bytes = shared_floats(call->rows, call->cols, call->depth) * sizeof(float);
+    const int64_t elements = hyv_gemm_elements(cpu->gemm, call->depth);
+    const size_t bytes = shared_floats(call->rows, call->cols, elements) * sizeof(float);
     float *shared = hyv_cpu_scratch(be, &cpu->shared, bytes);
-    const size_t thread_bytes = thread_floats(call->rows, call->depth) * sizeof(float);
+    const size_t thread_bytes = thread_floats(call->rows, elements) * sizeof(float);
     if (!shared || !hyv_cpu_scratch_all(be, thread_bytes))
         return;
     const int64_t padded = round_up(call->cols, HYV_GEMM_NR_MAX);
@@ -370,11 +416,12 @@ void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
              .be = be,
              .cpu = cpu,
              .start = shared,
+             .elements = elements,
              .packed = shared + padded};
     memset(shared, 0, (size_t)padded * sizeof(float));
     if (call->bias)
         memcpy(shared, call->bias, (size_t)call->cols * sizeof(float));
-    if (is_few(call->rows, call->cols, call->depth))
+    if (is_few(call->rows, call->cols, elements))
         few_rows(be, &g);
     else
         many_rows(be, &g);

@@ -5,7 +5,11 @@
  * columns, the left into panels of `mr` rows, a micro-kernel multiplies two panels with its sums in
  * registers. Operands are given as packers, which decode weights or gather the taps of a
  * convolution on the way; no other copy of an operand exists. The order of the sum is canonical
- * (cpu.h). Knows no operator.
+ * (cpu.h).
+ *
+ * In bf16 a panel is narrowed while it is hot: to pairs of neighbouring k where the processor
+ * multiplies pairs, else to rounded f32. Blocking counts elements of panels, k or pairs. Knows no
+ * operator.
  */
 #ifndef HYV_CPU_GEMM_H
 #define HYV_CPU_GEMM_H
@@ -27,21 +31,29 @@ enum {
 
 typedef struct hyv_gemm_functions {
     int mr, nr;
-    int depth; /* k a block, <= HYV_GEMM_DEPTH: long, so that loading and storing sums is cheap */
-    /* c[rows, nr] += a * b over `depth`; a [depth, mr] of which `rows` <= mr are used, b [depth,
-     * nr]. With `start` [nr] the sums begin there instead of at c. */
+    int depth; /* elements a block, <= HYV_GEMM_DEPTH: long, so that loading and storing sums is
+                  cheap */
+    int fold;  /* k in an element of a panel: 1, or 2 for pairs of bf16 */
+    /* c[rows, nr] += a * b over `depth` elements; a [depth, mr] of which `rows` <= mr are used, b
+     * [depth, nr]. With `start` [nr] the sums begin there instead of at c. */
     void (*kernel)(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
                    const float *start);
     /* out[k * width + i] = in[i][k] for i < n <= width, 0 for n <= i < width; k < depth. Width is
      * mr or nr. */
     void (*transpose)(float *out, int width, const float *const *in, int n, int64_t depth);
+    /* Panels in bf16: out [depth / fold rounded up, width] from in [depth, width], a missing k is
+     * 0. NULL in f32. */
+    void (*narrow)(float *out, const float *in, int width, int64_t depth);
     /* f32 from `count` elements of another type; `in` may be unaligned. */
     void (*decode)(float *out, const void *in, hyv_type type, int64_t count);
 } hyv_gemm_functions;
 
 extern const hyv_gemm_functions hyv_gemm_c, hyv_gemm_avx2, hyv_gemm_avx512;
 
-const hyv_gemm_functions *hyv_gemm_for(hyv_isa isa);
+/* For gemm_avx512bf16.c: turns the functions of AVX-512 into those that multiply pairs. */
+void hyv_gemm_use_pairs(hyv_gemm_functions *f);
+
+hyv_gemm_functions hyv_gemm_for(hyv_isa isa, hyv_precision precision);
 
 /* Decodes by scalar code; the definition for all `decode` entries. */
 void hyv_gemm_decode_c(float *out, const void *in, hyv_type type, int64_t count);
@@ -50,6 +62,18 @@ void hyv_gemm_decode_c(float *out, const void *in, hyv_type type, int64_t count)
  * width + i], zeros for n <= i < width. `buffer` has HYV_GEMM_BUFFER floats. */
 typedef void hyv_pack(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                       int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
+
+/* Packs by `pack`, then narrows where the functions say so: out [depth / fold rounded up, width].
+ * `buffer` has HYV_GEMM_BUFFERS floats; k0 is a multiple of fold. */
+enum { HYV_GEMM_BUFFERS = 2 * HYV_GEMM_BUFFER };
+void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, const void *operand, float *out,
+                   int width, int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
+
+/* Elements of a panel that `depth` k take. */
+static inline int64_t hyv_gemm_elements(const hyv_gemm_functions *f, int64_t depth)
+{
+    return (depth + f->fold - 1) / f->fold;
+}
 
 typedef struct hyv_gemm_call {
     int64_t rows, cols, depth;
@@ -64,7 +88,8 @@ typedef struct hyv_gemm_call {
 } hyv_gemm_call;
 
 void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call);
-size_t hyv_gemm_scratch(int64_t rows, int64_t cols, int64_t depth, int threads);
+size_t hyv_gemm_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t cols, int64_t depth,
+                        int threads);
 
 /* Packs rows of a dense or strided f32 hyv_mat. */
 void hyv_pack_mat(const void *operand, const hyv_gemm_functions *f, float *out, int width,

@@ -142,7 +142,13 @@ static inline vector load_e5m2(const void *from)
 #define SIMD_HEIGHTS 6
 #include "gemm_simd.h"
 
-const hyv_gemm_functions hyv_gemm_avx2 = {
-    .mr = MR, .nr = NR, .depth = DEPTH, .kernel = kernel, .transpose = transpose, .decode = decode};
+const hyv_gemm_functions hyv_gemm_avx2 = {.mr = MR,
+                                          .nr = NR,
+                                          .depth = DEPTH,
+                                          .fold = 1,
+                                          .kernel = kernel,
+                                          .transpose = transpose,
+                                          .narrow = round_values,
+                                          .decode = decode};
 
 #endif

@@ -2,8 +2,10 @@
  * gemm_avx512.c, each of which first names its vector, its sizes and the few instructions used
  * here.
  *
- * The order of the sum is that of the plain C kernel: one fused multiply-add a k.
+ * The order of the sum is that of the plain C kernel: one fused multiply-add a k. Also included by
+ * gemm_avx512bf16.c, where an element of a panel is a pair and multiply_add adds both products.
  */
+#include "../half.h"
 
 /* With `rows` a constant everything stays in registers. */
 static inline __attribute__((always_inline)) void tile(const int rows, int64_t depth,
@@ -67,6 +69,14 @@ static void kernel(int rows, int64_t depth, const float *a, const float *b, floa
 
 #undef HEIGHT
 
+#ifndef SIMD_PAIRS
+/* For the emulation of bf16: rounds the values, which stay f32. */
+static void round_values(float *out, const float *in, int width, int64_t depth)
+{
+    for (int64_t i = 0; i < depth * width; i++)
+        out[i] = hyv_round_to_bf16(in[i]);
+}
+
 static void decode(float *out, const void *in, hyv_type type, int64_t count)
 {
     const uint8_t *p = in;
@@ -97,3 +107,4 @@ static void decode(float *out, const void *in, hyv_type type, int64_t count)
     if (i < count)
         hyv_gemm_decode_c(out + i, p + i * size, type, count - i);
 }
+#endif

@@ -68,7 +68,8 @@ void hyv_cpu_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W)
     hyv_gemm(be, &call);
 }
 
-size_t hyv_cpu_linear_scratch(int64_t rows, int64_t cols, int64_t depth, int threads)
+size_t hyv_cpu_linear_scratch(const hyv_gemm_functions *gemm, int64_t rows, int64_t cols,
+                              int64_t depth, int threads)
 {
-    return hyv_gemm_scratch(rows, cols, depth, threads);
+    return hyv_gemm_scratch(gemm, rows, cols, depth, threads);
 }

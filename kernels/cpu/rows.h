@@ -30,11 +30,16 @@ typedef struct hyv_row_functions {
      * in their sum, and rescale is what the query's earlier results are to be multiplied by. */
     void (*softmax_columns)(float *s, int64_t keys, int width, float factor, float *top, float *sum,
                             float *rescale);
+    /* The same with results rounded to bf16, as pairs of keys: the panel of the next product. exp
+     * need only be good enough for that, and top is of scores without the factor. NULL where no
+     * product takes pairs. */
+    void (*softmax_pairs)(float *out, const float *s, int64_t keys, int width, float factor,
+                          float *top, float *sum, float *rescale);
     /* x[i, j] *= factor[j]; x [rows, width] */
     void (*scale_columns)(float *x, int64_t rows, int width, const float *factor);
 } hyv_row_functions;
 
-extern const hyv_row_functions hyv_rows_c, hyv_rows_avx2, hyv_rows_avx512;
+extern const hyv_row_functions hyv_rows_c, hyv_rows_avx2, hyv_rows_avx512, hyv_rows_avx512bf16;
 
 const hyv_row_functions *hyv_rows_for(hyv_isa isa);
 

@@ -212,4 +212,7 @@ const hyv_row_functions ROWS_TABLE = {
     .add = add,
     .softmax_columns = softmax_columns,
     .scale_columns = scale_columns,
+#ifdef ROWS_SOFTMAX_PAIRS
+    .softmax_pairs = ROWS_SOFTMAX_PAIRS,
+#endif
 };

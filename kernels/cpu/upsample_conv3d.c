@@ -154,9 +154,9 @@ void hyv_cpu_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
 }
 
 /* The even voxels are the most. */
-size_t hyv_cpu_upsample_conv3d_scratch(int64_t cols, int64_t channels, hyv_grid grid, bool time,
-                                       int threads)
+size_t hyv_cpu_upsample_conv3d_scratch(const hyv_gemm_functions *gemm, int64_t cols,
+                                       int64_t channels, hyv_grid grid, bool time, int threads)
 {
     const int64_t taps = (time ? 2 : TAPS) * 2 * 2;
-    return hyv_gemm_scratch(hyv_grid_rows(grid), cols, taps * channels, threads);
+    return hyv_gemm_scratch(gemm, hyv_grid_rows(grid), cols, taps * channels, threads);
 }

@@ -15,7 +15,8 @@ enum { ALIGNMENT = 64 };
 /* The CPU backend's working memory only grows: one block for all, one a thread. */
 typedef struct null_state {
     int threads;
-    size_t shared, thread; /* largest so far */
+    size_t shared, thread;           /* largest so far */
+    struct hyv_gemm_functions *gemm; /* those that the CPU backend would take */
 } null_state;
 
 static int null_create(hyv_backend *be, const hyv_backend_config *config)
@@ -26,13 +27,21 @@ static int null_create(hyv_backend *be, const hyv_backend_config *config)
     s->threads = config->threads > 0 ? config->threads : hyv_pool_processors();
     if (s->threads > HYV_THREADS_MAX_CPU)
         s->threads = HYV_THREADS_MAX_CPU;
+    hyv_isa isa = HYV_ISA_C;
+    const int err = hyv_cpu_products(config, &isa, &s->gemm);
+    if (err < 0) {
+        free(s);
+        return err;
+    }
     be->impl = s;
     return 0;
 }
 
 static void null_destroy(hyv_backend *be)
 {
-    free(be->impl);
+    null_state *s = be->impl;
+    free(s->gemm);
+    free(s);
 }
 
 /* Remembers only the size; what is asked for is not there. */
@@ -80,25 +89,28 @@ static void count(hyv_backend *be, size_t shared, size_t with_one)
 
 static void null_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W)
 {
+    const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
     (void)W;
-    count(be, hyv_cpu_linear_scratch(y.rows, y.cols, x.cols, 0),
-          hyv_cpu_linear_scratch(y.rows, y.cols, x.cols, 1));
+    count(be, hyv_cpu_linear_scratch(gemm, y.rows, y.cols, x.cols, 0),
+          hyv_cpu_linear_scratch(gemm, y.rows, y.cols, x.cols, 1));
 }
 
 static void null_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
                         hyv_grid kernel, hyv_grid stride)
 {
+    const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
     (void)x, (void)grid, (void)kernel, (void)stride;
-    count(be, hyv_cpu_conv3d_scratch(y.rows, y.cols, W->w.cols, 0),
-          hyv_cpu_conv3d_scratch(y.rows, y.cols, W->w.cols, 1));
+    count(be, hyv_cpu_conv3d_scratch(gemm, y.rows, y.cols, W->w.cols, 0),
+          hyv_cpu_conv3d_scratch(gemm, y.rows, y.cols, W->w.cols, 1));
 }
 
 static void null_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat v, int heads,
                            int64_t causal)
 {
+    const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
     (void)y, (void)v, (void)causal;
-    count(be, hyv_cpu_attention_scratch(k.rows, q.cols / heads, 0),
-          hyv_cpu_attention_scratch(k.rows, q.cols / heads, 1));
+    count(be, hyv_cpu_attention_scratch(gemm, k.rows, q.cols / heads, 0),
+          hyv_cpu_attention_scratch(gemm, k.rows, q.cols / heads, 1));
 }
 
 static void null_layer_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_affine *affine,
@@ -160,9 +172,10 @@ static void null_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, h
 static void null_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W,
                                  hyv_grid grid, bool time)
 {
+    const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
     (void)W;
-    count(be, hyv_cpu_upsample_conv3d_scratch(y.cols, x.cols, grid, time, 0),
-          hyv_cpu_upsample_conv3d_scratch(y.cols, x.cols, grid, time, 1));
+    count(be, hyv_cpu_upsample_conv3d_scratch(gemm, y.cols, x.cols, grid, time, 0),
+          hyv_cpu_upsample_conv3d_scratch(gemm, y.cols, x.cols, grid, time, 1));
 }
 
 static size_t null_scratch(const hyv_backend *be)

@@ -3,6 +3,8 @@
  * Each case runs our operator and OpenBLAS in turn and prints the medians, the ratio, the share of
  * the fused multiply-add peak measured in the same run, and how much of the processors we really
  * got (cpu: processor time / (wall time * threads); below 0.9 something else was running).
+ * Rows named "products in bf16" ran with that precision, beside the peak of the same in bf16, which
+ * is the fused multiply-add's where the processor has no better instruction.
  * Convolution and attention stand beside the matrix products of their size. OpenBLAS is looked for
  * when the program runs; without it its columns are empty.
  *
@@ -27,26 +29,143 @@ typedef enum kind { LINEAR, CONV3D, ATTENTION } kind;
 typedef struct bench_case {
     const char *name;
     kind kind;
-    hyv_type type;
+    hyv_type type; /* of the weights */
+    hyv_precision precision;
     int64_t rows, cols, depth; /* linear: a product; conv3d: depth is the channels */
     hyv_grid grid;             /* conv3d */
 } bench_case;
 
 static const bench_case cases[] = {
-    {"linear 1536x3072x3072", LINEAR, HYV_F32, 1536, 3072, 3072, {0, 0, 0}},
-    {"linear 1536x12288x3072", LINEAR, HYV_F32, 1536, 12288, 3072, {0, 0, 0}},
-    {"linear 1536x3072x12288", LINEAR, HYV_F32, 1536, 3072, 12288, {0, 0, 0}},
-    {"linear 256x3072x3072", LINEAR, HYV_F32, 256, 3072, 3072, {0, 0, 0}},
-    {"linear 1x12288x3072", LINEAR, HYV_F32, 1, 12288, 3072, {0, 0, 0}},
-    {"linear bf16 1536x3072x3072", LINEAR, HYV_BF16, 1536, 3072, 3072, {0, 0, 0}},
-    {"linear bf16 256x3072x3072", LINEAR, HYV_BF16, 256, 3072, 3072, {0, 0, 0}},
-    {"linear bf16 1x12288x3072", LINEAR, HYV_BF16, 1, 12288, 3072, {0, 0, 0}},
-    {"linear f8 1x12288x3072", LINEAR, HYV_F8_E4M3, 1, 12288, 3072, {0, 0, 0}},
-    {"conv3d 512 ch 5x32x32", CONV3D, HYV_F32, 5 * 32 * 32, 512, 512, {5, 32, 32}},
-    {"conv3d 256 ch 9x64x64", CONV3D, HYV_F32, 9 * 64 * 64, 256, 256, {9, 64, 64}},
-    {"conv3d 128 ch 9x128x128", CONV3D, HYV_F32, 9 * 128 * 128, 128, 128, {9, 128, 128}},
-    {"attention 24x128, 1536", ATTENTION, HYV_F32, 1536, 0, 0, {0, 0, 0}},
-    {"attention 24x128, 4352", ATTENTION, HYV_F32, 4352, 0, 0, {0, 0, 0}},
+    {"linear 1536x3072x3072", LINEAR, HYV_F32, HYV_PRODUCTS_FP32, 1536, 3072, 3072, {0, 0, 0}},
+    {"linear 1536x12288x3072", LINEAR, HYV_F32, HYV_PRODUCTS_FP32, 1536, 12288, 3072, {0, 0, 0}},
+    {"linear 1536x3072x12288", LINEAR, HYV_F32, HYV_PRODUCTS_FP32, 1536, 3072, 12288, {0, 0, 0}},
+    {"linear 256x3072x3072", LINEAR, HYV_F32, HYV_PRODUCTS_FP32, 256, 3072, 3072, {0, 0, 0}},
+    {"linear 1x12288x3072", LINEAR, HYV_F32, HYV_PRODUCTS_FP32, 1, 12288, 3072, {0, 0, 0}},
+    {"linear bf16 1536x3072x3072",
+     LINEAR,
+     HYV_BF16,
+     HYV_PRODUCTS_FP32,
+     1536,
+     3072,
+     3072,
+     {0, 0, 0}},
+    {"linear bf16 256x3072x3072", LINEAR, HYV_BF16, HYV_PRODUCTS_FP32, 256, 3072, 3072, {0, 0, 0}},
+    {"linear bf16 1x12288x3072", LINEAR, HYV_BF16, HYV_PRODUCTS_FP32, 1, 12288, 3072, {0, 0, 0}},
+    {"linear f8 1x12288x3072", LINEAR, HYV_F8_E4M3, HYV_PRODUCTS_FP32, 1, 12288, 3072, {0, 0, 0}},
+    {"conv3d 512 ch 5x32x32",
+     CONV3D,
+     HYV_F32,
+     HYV_PRODUCTS_FP32,
+     5 * 32 * 32,
+     512,
+     512,
+     {5, 32, 32}},
+    {"conv3d 256 ch 9x64x64",
+     CONV3D,
+     HYV_F32,
+     HYV_PRODUCTS_FP32,
+     9 * 64 * 64,
+     256,
+     256,
+     {9, 64, 64}},
+    {"conv3d 128 ch 9x128x128",
+     CONV3D,
+     HYV_F32,
+     HYV_PRODUCTS_FP32,
+     9 * 128 * 128,
+     128,
+     128,
+     {9, 128, 128}},
+    {"attention 24x128, 1536", ATTENTION, HYV_F32, HYV_PRODUCTS_FP32, 1536, 0, 0, {0, 0, 0}},
+    {"attention 24x128, 4352", ATTENTION, HYV_F32, HYV_PRODUCTS_FP32, 4352, 0, 0, {0, 0, 0}},
+    {"products in bf16: linear 1536x3072x3072",
+     LINEAR,
+     HYV_BF16,
+     HYV_PRODUCTS_BF16,
+     1536,
+     3072,
+     3072,
+     {0, 0, 0}},
+    {"products in bf16: linear 1536x12288x3072",
+     LINEAR,
+     HYV_BF16,
+     HYV_PRODUCTS_BF16,
+     1536,
+     12288,
+     3072,
+     {0, 0, 0}},
+    {"products in bf16: linear 1536x3072x12288",
+     LINEAR,
+     HYV_BF16,
+     HYV_PRODUCTS_BF16,
+     1536,
+     3072,
+     12288,
+     {0, 0, 0}},
+    {"products in bf16: linear 256x3072x3072",
+     LINEAR,
+     HYV_BF16,
+     HYV_PRODUCTS_BF16,
+     256,
+     3072,
+     3072,
+     {0, 0, 0}},
+    {"products in bf16: linear 1x12288x3072",
+     LINEAR,
+     HYV_BF16,
+     HYV_PRODUCTS_BF16,
+     1,
+     12288,
+     3072,
+     {0, 0, 0}},
+    {"products in bf16: linear of f32 weights",
+     LINEAR,
+     HYV_F32,
+     HYV_PRODUCTS_BF16,
+     1536,
+     3072,
+     3072,
+     {0, 0, 0}},
+    {"products in bf16: conv3d 512 ch 5x32x32",
+     CONV3D,
+     HYV_F32,
+     HYV_PRODUCTS_BF16,
+     5 * 32 * 32,
+     512,
+     512,
+     {5, 32, 32}},
+    {"products in bf16: conv3d 256 ch 9x64x64",
+     CONV3D,
+     HYV_F32,
+     HYV_PRODUCTS_BF16,
+     9 * 64 * 64,
+     256,
+     256,
+     {9, 64, 64}},
+    {"products in bf16: conv3d 128 ch 9x128x128",
+     CONV3D,
+     HYV_F32,
+     HYV_PRODUCTS_BF16,
+     9 * 128 * 128,
+     128,
+     128,
+     {9, 128, 128}},
+    {"products in bf16: attention 24x128, 1536",
+     ATTENTION,
+     HYV_F32,
+     HYV_PRODUCTS_BF16,
+     1536,
+     0,
+     0,
+     {0, 0, 0}},
+    {"products in bf16: attention 24x128, 4352",
+     ATTENTION,
+     HYV_F32,
+     HYV_PRODUCTS_BF16,
+     4352,
+     0,
+     0,
+     {0, 0, 0}},
 };
 
 /* ---- OpenBLAS ---------------------------------------------------------------------------------
@@ -98,6 +217,22 @@ __attribute__((target("avx512f"))) static float peak_avx512(void)
     return _mm512_cvtss_f32(sum[0]);
 }
 
+/* An instruction makes two multiply-adds of each lane. */
+__attribute__((target("avx512f,avx512bf16"))) static float peak_pairs(void)
+{
+    __m512 sum[PEAK_CHAINS];
+    const __m512i x = _mm512_set1_epi32(0x3f003f00); /* two halves */
+    for (int i = 0; i < PEAK_CHAINS; i++)
+        sum[i] = _mm512_set1_ps((float)i);
+    for (int n = 0; n < PEAK_LOOPS / 2; n++)
+#pragma GCC unroll 12
+        for (int i = 0; i < PEAK_CHAINS; i++)
+            sum[i] = _mm512_dpbf16_ps(sum[i], (__m512bh)x, (__m512bh)x);
+    for (int i = 1; i < PEAK_CHAINS; i++)
+        sum[0] = _mm512_add_ps(sum[0], sum[i]);
+    return _mm512_cvtss_f32(sum[0]);
+}
+
 /* Half as many lanes, so twice as many loops. */
 __attribute__((target("avx2,fma"))) static float peak_avx2(void)
 {
@@ -116,6 +251,7 @@ __attribute__((target("avx2,fma"))) static float peak_avx2(void)
 
 typedef struct peak_job {
     hyv_isa isa;
+    bool pairs;
     _Atomic int sink; /* uses the result, so that the loop stays */
 } peak_job;
 
@@ -124,7 +260,9 @@ static void peak_task(void *arg, int64_t index, int thread)
     peak_job *job = arg;
     (void)index, (void)thread;
 #if defined(__x86_64__)
-    job->sink += (int)(job->isa == HYV_ISA_AVX512 ? peak_avx512() : peak_avx2());
+    job->sink += (int)(job->pairs                   ? peak_pairs()
+                       : job->isa >= HYV_ISA_AVX512 ? peak_avx512()
+                                                    : peak_avx2());
 #else
     job->sink++;
 #endif
@@ -134,11 +272,11 @@ static void peak_task(void *arg, int64_t index, int thread)
  */
 
 typedef struct bench {
-    hyv_backend *be;
+    hyv_backend *in[2], *be; /* by precision; the case's */
     sgemm_function *sgemm;
     clockid_t clock;
     int threads, reps;
-    double peak; /* GFLOP/s, the best seen so far */
+    double peak[2]; /* GFLOP/s by precision, the best seen so far */
 } bench;
 
 typedef struct operands {
@@ -166,14 +304,15 @@ static double median(double *v, int n)
     return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
 }
 
-static void measure_peak(bench *b)
+static void measure_peak(bench *b, hyv_precision precision)
 {
-    peak_job job = {.isa = hyv_cpu_of(b->be)->isa};
+    const hyv_isa isa = hyv_cpu_of(b->be)->isa;
+    peak_job job = {.isa = isa, .pairs = precision && isa == HYV_ISA_AVX512BF16};
     const double start = clock_s(b->clock);
     hyv_pool_run(b->be, 4 * b->threads, peak_task, &job);
     const double flops = 4.0 * b->threads * 2.0 * PEAK_LOOPS * PEAK_CHAINS * PEAK_FLOATS;
     const double rate = flops / (clock_s(b->clock) - start) * 1e-9;
-    b->peak = rate > b->peak ? rate : b->peak;
+    b->peak[precision] = rate > b->peak[precision] ? rate : b->peak[precision];
 }
 
 static float *random_floats(size_t count)
@@ -288,16 +427,17 @@ static double gflop(const bench_case *c)
 static void run_case(bench *b, const bench_case *c)
 {
     operands o;
-    const bool sgemm = b->sgemm && c->type == HYV_F32;
+    const bool sgemm = b->sgemm && c->type == HYV_F32 && c->precision == HYV_PRODUCTS_FP32;
     double ours[REPS_MAX], theirs[REPS_MAX], ratio[REPS_MAX], share = 0.0, wall = 0.0;
+    b->be = b->in[c->precision];
     if (!make_operands(&o, c, sgemm)) {
-        printf("%-28s no memory\n", c->name);
+        printf("%-42s no memory\n", c->name);
         free_operands(&o);
         return;
     }
     run_ours(b, c, &o); /* warm: working memory, pages */
     for (int i = 0; i < b->reps; i++) {
-        measure_peak(b);
+        measure_peak(b, c->precision);
         const double cpu0 = clock_s(CLOCK_PROCESS_CPUTIME_ID), wall0 = clock_s(CLOCK_MONOTONIC);
         const double t0 = clock_s(b->clock);
         run_ours(b, c, &o);
@@ -311,7 +451,7 @@ static void run_case(bench *b, const bench_case *c)
         ratio[i] = ours[i] / theirs[i];
     }
     const double rate = median(ours, b->reps);
-    printf("%-28s %8.1f %6.1f %6.2f", c->name, rate, 100.0 * rate / b->peak,
+    printf("%-42s %8.1f %6.1f %6.2f", c->name, rate, 100.0 * rate / b->peak[c->precision],
            share / (wall * b->threads));
     if (sgemm)
         printf(" %9.1f %7.3f", median(theirs, b->reps), median(ratio, b->reps));
@@ -348,21 +488,25 @@ int main(int argc, char **argv)
             return 2;
     }
     b.reps = b.reps < 1 ? 1 : b.reps > REPS_MAX ? REPS_MAX : b.reps;
-    if (hyv_backend_open(&b.be, "cpu", &config) < 0) {
-        fprintf(stderr, "bench_ops: no such backend or instruction set\n");
-        return 1;
+    for (int i = 0; i < 2; i++) {
+        config.precision = (hyv_precision)i;
+        if (hyv_backend_open(&b.in[i], "cpu", &config) < 0) {
+            fprintf(stderr, "bench_ops: no such backend or instruction set\n");
+            return 1;
+        }
     }
+    b.be = b.in[0];
     b.threads = hyv_cpu_of(b.be)->threads;
     b.sgemm = load_sgemm(b.threads);
-    measure_peak(&b);
     hyv_backend_describe(b.be, text, sizeof(text));
     printf("%s, medians of %d%s\n", text, b.reps, b.sgemm ? "" : "; no libopenblas.so.0 here");
-    printf("%-28s %8s %6s %6s %9s %7s\n", "", "GFLOP/s", "% peak", "cpu", "OpenBLAS", "ratio");
+    printf("%-42s %8s %6s %6s %9s %7s\n", "", "GFLOP/s", "% peak", "cpu", "OpenBLAS", "ratio");
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
         if (wanted(cases[i].name, argv + optind, argc - optind))
             run_case(&b, &cases[i]);
-    printf("measured peak: %.1f GFLOP/s\n", b.peak);
-    const int status = b.be->err ? 1 : 0;
-    hyv_backend_close(&b.be);
+    printf("measured peaks: %.1f GFLOP/s, in bf16 %.1f\n", b.peak[0], b.peak[1]);
+    const int status = b.in[0]->err || b.in[1]->err ? 1 : 0;
+    hyv_backend_close(&b.in[0]);
+    hyv_backend_close(&b.in[1]);
     return status;
 }

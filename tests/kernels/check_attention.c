@@ -2,14 +2,18 @@
  *
  * The reference is a plain softmax over all visible keys in double precision. The expected error is
  * that of a score (it becomes relative in the exponential), of the exponential, and of two sums
- * over the keys.
+ * over the keys. In bf16 the reference takes rounded q, k and v; the weights' own rounding, up to
+ * half of the last of 8 bits each, adds up like noise, and exp is as exact as rows.h wants it.
  */
 #include "rig.h"
+
+static const double EXP_ERROR = 4e-6;
 
 typedef struct call {
     hyv_mat q, k, v;
     int heads;
     int64_t causal;
+    hyv_precision precision;
 } call;
 
 static void run(hyv_backend *be, hyv_mat y, void *arg)
@@ -34,8 +38,8 @@ static double scores(const call *c, int64_t row, int head, int64_t d, double *s)
     for (int64_t j = 0; j < visible(c, row); j++) {
         double sum = 0.0, size = 0.0;
         for (int64_t i = 0; i < d; i++) {
-            const double product = (double)*rig_at(c->q, row, head * d + i) *
-                                   (double)*rig_at(c->k, j, key_head * d + i);
+            const double product = rig_operand(c->precision, *rig_at(c->q, row, head * d + i)) *
+                                   rig_operand(c->precision, *rig_at(c->k, j, key_head * d + i));
             sum += product;
             size += fabs(product);
         }
@@ -45,6 +49,12 @@ static double scores(const call *c, int64_t row, int head, int64_t d, double *s)
         worst = error > worst ? error : worst;
     }
     return worst;
+}
+
+/* Of one result, beside its sum's: what rounding the weights adds. */
+static double weight_error(hyv_precision precision, double squares, double size)
+{
+    return precision == HYV_PRODUCTS_BF16 ? 0x1p-9 * sqrt(squares) + EXP_ERROR * size : 0.0;
 }
 
 static void reference(const call *c, double *want, double *error)
@@ -61,16 +71,18 @@ static void reference(const call *c, double *want, double *error)
             for (int64_t j = 0; j < keys; j++)
                 sum += s[j] = exp(s[j] - top);
             for (int64_t i = 0; i < d; i++) {
-                double y = 0.0, size = 0.0;
+                double y = 0.0, size = 0.0, squares = 0.0;
                 for (int64_t j = 0; j < keys; j++) {
-                    const double v = (double)*rig_at(c->v, j, head / group * d + i);
+                    const double v =
+                        rig_operand(c->precision, *rig_at(c->v, j, head / group * d + i));
                     y += s[j] * v;
                     size += s[j] * fabs(v);
+                    squares += s[j] * v * s[j] * v;
                 }
                 want[row * cols + head * d + i] = y / sum;
                 error[row * cols + head * d + i] =
                     size / sum * (2.0 * score_error + RIG_UNIT * (6.0 + sqrt((double)keys))) +
-                    0x1p-140;
+                    weight_error(c->precision, squares, size) / sum + 0x1p-140;
             }
         }
     free(s);
@@ -92,7 +104,7 @@ static void one(const rig *r, shape s, rig_values kind, bool strided, check_rand
     rig_fill(q.m, kind, random);
     rig_fill(k.m, kind, random);
     rig_fill(v.m, RIG_NORMAL, random);
-    call c = {q.m, k.m, v.m, s.heads, s.causal};
+    call c = {q.m, k.m, v.m, s.heads, s.causal, r->precision};
     double *want = rig_doubles(s.q_rows * q.m.cols), *error = rig_doubles(s.q_rows * q.m.cols);
     reference(&c, want, error);
     snprintf(what, sizeof(what), "attention q %d k %d d %d heads %d/%d causal %d", (int)s.q_rows,
@@ -112,8 +124,12 @@ static void unseen_blocks(const rig *r, check_random *random)
     const int64_t rows = 200, d = 16, frame = 20;
     rig_mat qkv = rig_new(rows, 3 * d, true, HYV_F32), y = rig_new(frame, d, true, HYV_F32);
     rig_fill(qkv.m, RIG_NORMAL, random);
-    call c = {hyv_rows(hyv_cols(qkv.m, 0, d), 0, frame), hyv_rows(hyv_cols(qkv.m, d, d), 0, frame),
-              hyv_rows(hyv_cols(qkv.m, 2 * d, d), 0, frame), 1, frame};
+    call c = {hyv_rows(hyv_cols(qkv.m, 0, d), 0, frame),
+              hyv_rows(hyv_cols(qkv.m, d, d), 0, frame),
+              hyv_rows(hyv_cols(qkv.m, 2 * d, d), 0, frame),
+              1,
+              frame,
+              r->precision};
     double *want = rig_doubles(frame * d), *error = rig_doubles(frame * d);
     reference(&c, want, error);
     rig_compare(r, "attention, one frame", &y, run, &c, want, error);
@@ -134,7 +150,7 @@ static void unseen_blocks(const rig *r, check_random *random)
     rig_free(&alone);
 }
 
-int main(void)
+static void every_shape(hyv_precision precision)
 {
     static const int64_t sizes[] = {1, 5, 8, 12, 16, 24, 32, 33, 64, 128, 512};
     static const int64_t rows[][2] = {{1, 1},    {1, 127},  {3, 128},  {14, 129},
@@ -144,7 +160,7 @@ int main(void)
     const bool quick = getenv("QUICK") != NULL;
     check_random random = {53};
     rig r;
-    rig_open(&r);
+    rig_open(&r, precision);
     for (size_t d = 0; d < sizeof(sizes) / sizeof(sizes[0]); d++)
         for (int i = 0; i < 8; i += quick ? 4 : 1) {
             const int h = (int)check_random_int(&random, 0, sizes[d] > 64 ? 1 : 3);
@@ -161,5 +177,11 @@ int main(void)
             one(&r, (shape){70, 260, 12, 2, 1, causal[c]}, (rig_values)kind, true, &random);
     unseen_blocks(&r, &random);
     rig_close(&r);
+}
+
+int main(void)
+{
+    every_shape(HYV_PRODUCTS_FP32);
+    every_shape(HYV_PRODUCTS_BF16);
     return check_done();
 }

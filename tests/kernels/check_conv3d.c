@@ -1,6 +1,7 @@
 /* conv3d: kernels 1 and 3 an axis, strides, few and many channels, grids smaller than the kernel.
  *
- * The reference is the definition in ops.h, word for word, in double precision.
+ * The reference is the definition in ops.h, word for word, in double precision; in bf16 both
+ * operands are rounded first.
  */
 #include "rig.h"
 
@@ -8,6 +9,7 @@ typedef struct call {
     hyv_mat x;
     hyv_weight W;
     hyv_grid grid, kernel, stride;
+    hyv_precision precision;
 } call;
 
 static void run(hyv_backend *be, hyv_mat y, void *arg)
@@ -47,13 +49,15 @@ static void reference(const call *c, double *want, double *error)
             for (int64_t tap = 0; tap < taps; tap++)
                 for (int64_t i = 0; i < in; i++) {
                     const hyv_grid t = {tap / (k.h * k.w), tap / k.w % k.h, tap % k.w};
-                    const double product = (double)*rig_at(c->x, tap_voxel(c, at, t), i) *
-                                           (double)*rig_at(c->W.w, j, tap * in + i);
+                    const double product =
+                        rig_operand(c->precision, *rig_at(c->x, tap_voxel(c, at, t), i)) *
+                        rig_operand(c->precision, *rig_at(c->W.w, j, tap * in + i));
                     sum += product;
                     size += fabs(product);
                 }
             want[r * out + j] = sum;
-            error[r * out + j] = RIG_UNIT * sqrt((double)(taps * in)) * size + 0x1p-140;
+            error[r * out + j] = RIG_UNIT * sqrt((double)(taps * in)) * size + 0x1p-140 +
+                                 rig_smallest(c->precision) * (double)(taps * in);
         }
 }
 
@@ -61,7 +65,7 @@ static void one(const rig *r, hyv_grid grid, hyv_grid kernel, hyv_grid stride, i
                 int64_t out, rig_values kind, int variant, check_random *random)
 {
     char what[96];
-    call c = {.grid = grid, .kernel = kernel, .stride = stride};
+    call c = {.grid = grid, .kernel = kernel, .stride = stride, .precision = r->precision};
     const int64_t rows = hyv_grid_rows(out_grid(&c)), depth = hyv_grid_rows(kernel) * in;
     rig_mat x = rig_new(hyv_grid_rows(grid), in, variant & 1, HYV_F32);
     rig_mat w = rig_new(out, depth, variant & 2, HYV_F32), y = rig_new(rows, out, true, HYV_F32);
@@ -85,7 +89,7 @@ static void one(const rig *r, hyv_grid grid, hyv_grid kernel, hyv_grid stride, i
     rig_free(&bias);
 }
 
-int main(void)
+static void every_shape(hyv_precision precision)
 {
     static const hyv_grid grids[] = {{1, 1, 1}, {2, 3, 5}, {5, 4, 7}, {3, 9, 2}, {4, 1, 11}};
     static const int64_t channels[][2] = {{1, 1},  {3, 4},   {4, 8},   {8, 12},
@@ -93,7 +97,7 @@ int main(void)
     const bool quick = getenv("QUICK") != NULL;
     check_random random = {47};
     rig r;
-    rig_open(&r);
+    rig_open(&r, precision);
     /* Every combination of kernels 1 and 3 and strides 1 and 2 an axis, on some grid. */
     for (int kernel = 0; kernel < 8; kernel++)
         for (int stride = 0; stride < 8; stride++) {
@@ -112,5 +116,11 @@ int main(void)
         one(&r, (hyv_grid){2, 7, 9}, three, unit, 180, 7, RIG_NORMAL, 4, &random);
     }
     rig_close(&r);
+}
+
+int main(void)
+{
+    every_shape(HYV_PRODUCTS_FP32);
+    every_shape(HYV_PRODUCTS_BF16);
     return check_done();
 }

@@ -90,7 +90,7 @@ int main(void)
     static const int64_t sizes[][2] = {{1, 1}, {3, 7}, {9, 33}, {300, 67}};
     check_random random = {11};
     rig r;
-    rig_open(&r);
+    rig_open(&r, HYV_PRODUCTS_FP32);
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
         for (int i = 0; i < 25; i++)
             one(&r, sizes[s][0], sizes[s][1], types[i / 5], types[i % 5], i & 1, &random);

@@ -78,7 +78,7 @@ int main(void)
                                        {9, 1, 67}, {1023, 2, 3}, {1025, 3, 1}, {5000, 2, 5}};
     check_random random = {6};
     rig r;
-    rig_open(&r);
+    rig_open(&r, HYV_PRODUCTS_FP32);
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
         for (int kind = 0; kind < RIG_VALUES; kind++)
             one(&r, sizes[s][0], (int)sizes[s][1], sizes[s][2], (rig_values)kind, 0.0f,

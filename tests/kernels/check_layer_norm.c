@@ -71,7 +71,7 @@ int main(void)
                                        {33, 48}, {257, 67}, {2, 3072}, {9, 4099}};
     check_random random = {4};
     rig r;
-    rig_open(&r);
+    rig_open(&r, HYV_PRODUCTS_FP32);
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
         for (int kind = 0; kind < RIG_VALUES; kind++)
             one(&r, sizes[s][0], sizes[s][1], (rig_values)kind,

@@ -1,12 +1,14 @@
 /* linear: every storage type and kind of scale, odd sizes, strided and unaligned operands.
  *
- * The reference multiplies the decoded, scaled and once rounded weights in double precision.
+ * The reference multiplies the decoded, scaled and once rounded weights in double precision; in
+ * bf16 both operands are rounded once more.
  */
 #include "rig.h"
 
 typedef struct call {
     hyv_mat x;
     hyv_weight W;
+    hyv_precision precision;
 } call;
 
 static void run(hyv_backend *be, hyv_mat y, void *arg)
@@ -63,12 +65,14 @@ static void reference(const call *c, int64_t out, double *want, double *error)
         for (int64_t j = 0; j < out; j++) {
             double sum = c->W.bias ? (double)c->W.bias[j] : 0.0, size = fabs(sum);
             for (int64_t k = 0; k < depth; k++) {
-                const double product = (double)*rig_at(c->x, i, k) * (double)decode(&c->W, j, k);
+                const double product = rig_operand(c->precision, *rig_at(c->x, i, k)) *
+                                       rig_operand(c->precision, decode(&c->W, j, k));
                 sum += product;
                 size += fabs(product);
             }
             want[i * out + j] = sum;
-            error[i * out + j] = RIG_UNIT * sqrt((double)depth) * size + 0x1p-149 * (double)depth;
+            error[i * out + j] =
+                RIG_UNIT * sqrt((double)depth) * size + rig_smallest(c->precision) * (double)depth;
         }
 }
 
@@ -94,7 +98,8 @@ static void one(const rig *r, shape s, hyv_type type, rig_values kind, int varia
     for (int64_t i = 0; i < s.out * s.depth; i++)
         encode(block + odd + (size_t)(i / s.depth * ld + i % s.depth) * size, type,
                check_random_normal(random));
-    call c = {.x = x.m, .W = {.w = {block + odd, s.out, s.depth, ld, type}}};
+    call c = {
+        .x = x.m, .W = {.w = {block + odd, s.out, s.depth, ld, type}}, .precision = r->precision};
     c.W.bias = variant & 2 ? rig_at(extra.m, 0, 0) : NULL;
     c.W.scales = variant & 4 ? (variant & 8 ? s.out : 1) : 0;
     c.W.scale = c.W.scales ? rig_at(extra.m, 1, 0) : NULL;
@@ -146,7 +151,7 @@ static void every_pattern(const rig *r, hyv_type type)
     rig_free(&column);
 }
 
-int main(void)
+static void every_type(hyv_precision precision)
 {
     static const hyv_type types[] = {HYV_F32, HYV_F16, HYV_BF16, HYV_F8_E4M3, HYV_F8_E5M2};
     /* Around the tiles (4 x 16, 6 x 16, 14 x 32), few and many rows, several blocks of k. */
@@ -158,12 +163,12 @@ int main(void)
     const bool quick = getenv("QUICK") != NULL;
     check_random random = {31};
     rig r;
-    rig_open(&r);
+    rig_open(&r, precision);
     for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
         for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
             one(&r, shapes[s], types[t], RIG_NORMAL, (int)check_random_int(&random, 0, 31),
                 &random);
-        if (types[t] != HYV_F32)
+        if (types[t] != HYV_F32 && precision == HYV_PRODUCTS_FP32)
             every_pattern(&r, types[t]);
     }
     for (int variant = 0; variant < 32; variant++)
@@ -173,5 +178,11 @@ int main(void)
     for (size_t s = 0; s < (quick ? 1 : sizeof(deep) / sizeof(deep[0])); s++)
         one(&r, deep[s], types[s], RIG_NORMAL, 3, &random);
     rig_close(&r);
+}
+
+int main(void)
+{
+    every_type(HYV_PRODUCTS_FP32);
+    every_type(HYV_PRODUCTS_BF16);
     return check_done();
 }

@@ -38,7 +38,7 @@ int main(void)
     static const int64_t sizes[][2] = {{1, 1}, {3, 7}, {5, 16}, {9, 33}, {300, 67}, {2, 4099}};
     check_random random = {7};
     rig r;
-    rig_open(&r);
+    rig_open(&r, HYV_PRODUCTS_FP32);
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
         for (int kind = 0; kind < RIG_VALUES; kind++)
             one(&r, sizes[s][0], sizes[s][1], (rig_values)kind, kind & 1, &random);

@@ -123,11 +123,11 @@ static void a_group_norm(hyv_backend *be, hyv_mat m)
 
 /* The same calls on both backends: null must foresee what the other then holds, to a rounding of
  * each block to 64 bytes. */
-static void test_scratch(int threads)
+static void test_scratch(int threads, const char *isa, hyv_precision precision)
 {
     static step *const steps[] = {a_group_norm,       a_vector, an_attention, a_linear,
                                   an_upsample_conv3d, a_conv3d, a_group_norm};
-    const hyv_backend_config config = {.threads = threads, .isa = "auto"};
+    const hyv_backend_config config = {.threads = threads, .isa = isa, .precision = precision};
     hyv_backend *cpu = NULL, *null = NULL;
     CHECK(hyv_backend_open(&cpu, "cpu", &config) == 0);
     CHECK(hyv_backend_open(&null, "null", &config) == 0);
@@ -152,8 +152,10 @@ static void test_scratch(int threads)
 int main(void)
 {
     test_13b();
-    test_scratch(1);
-    test_scratch(2);
-    test_scratch(7);
+    for (int threads = 1; threads <= 7; threads += 3) {
+        test_scratch(threads, "auto", HYV_PRODUCTS_FP32);
+        test_scratch(threads, "auto", HYV_PRODUCTS_BF16);
+        test_scratch(threads, "c", HYV_PRODUCTS_BF16);
+    }
     return check_done();
 }

@@ -60,7 +60,7 @@ int main(void)
                                        {7, 2, 17}, {257, 3, 23}, {5, 24, 128}, {3, 1, 4099}};
     check_random random = {5};
     rig r;
-    rig_open(&r);
+    rig_open(&r, HYV_PRODUCTS_FP32);
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
         for (int kind = 0; kind < RIG_VALUES; kind++)
             one(&r, sizes[s][0], sizes[s][1], sizes[s][2], (rig_values)kind,

@@ -46,7 +46,7 @@ int main(void)
                                        {4, 3, 16}, {7, 2, 128}, {257, 3, 22}};
     check_random random = {8};
     rig r;
-    rig_open(&r);
+    rig_open(&r, HYV_PRODUCTS_FP32);
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
         for (int kind = 0; kind < RIG_VALUES; kind++)
             one(&r, sizes[s][0], sizes[s][1], sizes[s][2], (rig_values)kind, kind & 1, &random);

@@ -57,7 +57,7 @@ int main(void)
     static const hyv_grid factor[] = {{1, 1, 1}, {1, 2, 2}, {2, 2, 2}, {2, 1, 3}};
     check_random random = {13};
     rig r;
-    rig_open(&r);
+    rig_open(&r, HYV_PRODUCTS_FP32);
     for (size_t i = 0; i < sizeof(deep) / sizeof(deep[0]); i++)
         for (size_t j = 0; j < sizeof(factor) / sizeof(factor[0]); j++)
             one(&r, deep[i], factor[j], i == 1 ? 67 : 3, (i + j) & 1, &random);

@@ -43,7 +43,7 @@ int main(void)
     static const hyv_grid grids[] = {{1, 1, 1}, {1, 3, 5}, {2, 1, 1}, {5, 3, 2}, {4, 7, 9}};
     check_random random = {12};
     rig r;
-    rig_open(&r);
+    rig_open(&r, HYV_PRODUCTS_FP32);
     for (size_t i = 0; i < sizeof(grids) / sizeof(grids[0]); i++)
         for (int variant = 0; variant < 4; variant++)
             one(&r, grids[i], i == 4 ? 129 : 3, variant & 1, variant & 2, &random);

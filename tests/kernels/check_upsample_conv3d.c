@@ -8,6 +8,7 @@ typedef struct call {
     hyv_weight W;
     hyv_grid grid;
     bool time;
+    hyv_precision precision;
 } call;
 
 static void run(hyv_backend *be, hyv_mat y, void *arg)
@@ -47,7 +48,9 @@ static double weight(const call *c, int64_t row, int64_t col)
     return (double)value * (double)(c->W.scales ? c->W.scale[c->W.scales == 1 ? 0 : row] : 1.0f);
 }
 
-/* Eight weights at most are added up, each sum rounded; then as many products as there are taps. */
+/* Eight weights at most are added up, each sum rounded; then as many products as there are taps. In
+ * bf16 the sums are rounded to 8 bits, which adds up like noise; the square of a sum of eight is no
+ * more than eight times that of its parts. */
 static void reference(const call *c, double *want, double *error)
 {
     const int64_t out = c->W.w.rows, in = c->x.cols;
@@ -56,16 +59,21 @@ static void reference(const call *c, double *want, double *error)
         for (int64_t j = 0; j < out; j++) {
             const hyv_grid at = {r / (o.h * o.w), r / o.w % o.h, r % o.w};
             double sum = c->W.bias ? (double)c->W.bias[j] : 0.0, size = fabs(sum);
+            double squares = 0.0;
             for (int64_t tap = 0; tap < 27; tap++)
                 for (int64_t i = 0; i < in; i++) {
                     const hyv_grid t = {tap / 9, tap / 3 % 3, tap % 3};
                     const double product =
-                        (double)*rig_at(c->x, tap_voxel(c, at, t), i) * weight(c, j, tap * in + i);
+                        rig_operand(c->precision, *rig_at(c->x, tap_voxel(c, at, t), i)) *
+                        weight(c, j, tap * in + i);
                     sum += product;
                     size += fabs(product);
+                    squares += 8.0 * product * product;
                 }
             want[r * out + j] = sum;
             error[r * out + j] = RIG_UNIT * (8.0 + sqrt(27.0 * (double)in)) * size + 0x1p-140;
+            if (c->precision == HYV_PRODUCTS_BF16)
+                error[r * out + j] += 0x1p-9 * sqrt(squares);
         }
 }
 
@@ -73,7 +81,7 @@ static void one(const rig *r, hyv_grid grid, bool time, int64_t in, int64_t out,
                 check_random *random)
 {
     char what[96];
-    call c = {.grid = grid, .time = time};
+    call c = {.grid = grid, .time = time, .precision = r->precision};
     const int64_t rows = hyv_grid_rows(doubled(&c));
     const bool half = variant & 8;
     rig_mat x = rig_new(hyv_grid_rows(grid), in, variant & 1, HYV_F32);
@@ -106,7 +114,7 @@ static void one(const rig *r, hyv_grid grid, bool time, int64_t in, int64_t out,
         rig_free(all[i]);
 }
 
-int main(void)
+static void every_case(hyv_precision precision)
 {
     static const struct {
         hyv_grid grid;
@@ -115,11 +123,17 @@ int main(void)
                  {{5, 3, 7}, 48, 32}, {{2, 9, 11}, 130, 3}, {{1, 13, 9}, 20, 40}};
     check_random random = {14};
     rig r;
-    rig_open(&r);
+    rig_open(&r, precision);
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
         for (int variant = 0; variant < 4; variant++)
             for (int time = 0; time < 2; time++)
                 one(&r, cases[i].grid, time, cases[i].in, cases[i].out, variant * 5 % 16, &random);
     rig_close(&r);
+}
+
+int main(void)
+{
+    every_case(HYV_PRODUCTS_FP32);
+    every_case(HYV_PRODUCTS_BF16);
     return check_done();
 }

@@ -3,8 +3,9 @@
  *
  * rig_compare runs an operator with plain C on one thread, holds its result against a reference in
  * double precision, and then demands the same bytes of every instruction set at 1, 2 and 7 threads
- * (kernels/cpu/cpu.h: canonical arithmetic). Whatever surrounds the output must stay as it was;
- * guards are all ones, which is NaN, so that reading them shows as well.
+ * (kernels/cpu/cpu.h: canonical arithmetic). With products in bf16 the one that multiplies pairs is
+ * held against the reference too, and against itself. Whatever surrounds the output must stay as it
+ * was; guards are all ones, which is NaN, so that reading them shows as well.
  */
 #ifndef HYV_TESTS_KERNELS_RIG_H
 #define HYV_TESTS_KERNELS_RIG_H
@@ -22,7 +23,7 @@
     0x1p-24 /* half a unit in the last place of 1.0f: one rounding's relative error \
              */
 
-enum { RIG_GUARD_ROWS = 2, RIG_GUARD_COLS = 19, RIG_BACKENDS = 9, RIG_ROUGH = 4 };
+enum { RIG_GUARD_ROWS = 2, RIG_GUARD_COLS = 19, RIG_BACKENDS = 12, RIG_ROUGH = 4 };
 
 /* ---- backends ---- */
 
@@ -30,16 +31,21 @@ typedef struct rig {
     hyv_backend *be[RIG_BACKENDS];
     char name[RIG_BACKENDS][32];
     int count; /* be[0] is plain C on one thread */
+    int pairs; /* the first that multiplies pairs of bf16, or -1 */
+    hyv_precision precision;
 } rig;
 
-static inline void rig_open(rig *r)
+static inline void rig_open(rig *r, hyv_precision precision)
 {
-    static const char *const isas[] = {"c", "avx2", "avx512"};
+    static const char *const isas[] = {"c", "avx2", "avx512", "avx512bf16"};
     static const int threads[] = {1, 2, 7};
     memset(r, 0, sizeof(*r));
-    for (int i = 0; i < 3; i++)
+    r->precision = precision;
+    r->pairs = -1;
+    for (int i = 0; i < 4; i++)
         for (int t = 0; t < 3; t++) {
-            const hyv_backend_config config = {.threads = threads[t], .isa = isas[i]};
+            const hyv_backend_config config = {
+                .threads = threads[t], .isa = isas[i], .precision = precision};
             char name[32];
             snprintf(name, sizeof(name), "%s, %d threads", isas[i], threads[t]);
             const int err = hyv_backend_open(&r->be[r->count], "cpu", &config);
@@ -47,9 +53,23 @@ static inline void rig_open(rig *r)
                 check_skip(name);
                 continue;
             }
+            if (err == 0 && i == 3 && precision == HYV_PRODUCTS_BF16 && r->pairs < 0)
+                r->pairs = r->count;
             if (CHECK_MSG(err == 0, "cannot open %s: %d", name, err))
                 memcpy(r->name[r->count++], name, sizeof(name));
         }
+}
+
+/* What a product makes of an operand. */
+static inline double rig_operand(hyv_precision precision, float f)
+{
+    return (double)(precision == HYV_PRODUCTS_BF16 ? hyv_bf16_to_f32(hyv_f32_to_bf16(f)) : f);
+}
+
+/* Pairs are added with subnormals as zeros. */
+static inline double rig_smallest(hyv_precision precision)
+{
+    return precision == HYV_PRODUCTS_BF16 ? 0x1p-126 : 0x1p-149;
 }
 
 static inline void rig_close(rig *r)
@@ -178,17 +198,22 @@ static inline void rig_compare(const rig *r, const char *what, const rig_mat *y,
 {
     rig_mat first = rig_copy(y);
     for (int i = 0; i < r->count; i++) {
-        rig_mat copy = rig_copy(y), *out = i == 0 ? &first : &copy;
+        const bool defines = i == 0 || i == r->pairs;
+        rig_mat copy = rig_copy(y);
+        if (defines)
+            memcpy(first.block, y->block, y->bytes);
+        rig_mat *out = defines ? &first : &copy;
         op(r->be[i], out->m, arg);
         CHECK_MSG(hyv_backend_error(r->be[i]) == 0, "%s, %s: error %d", what, r->name[i],
                   hyv_backend_error(r->be[i]));
         CHECK_MSG(rig_guards_stand(out), "%s [%lld,%lld] ld %lld, %s: wrote outside", what,
                   (long long)y->m.rows, (long long)y->m.cols, (long long)y->m.ld, r->name[i]);
-        if (i == 0 && want)
+        if (defines && want)
             rig_check_values(what, first.m, want, error);
         CHECK_MSG(memcmp(first.block, out->block, first.bytes) == 0,
-                  "%s [%lld,%lld]: %s gives other bytes than plain C", what, (long long)y->m.rows,
-                  (long long)y->m.cols, r->name[i]);
+                  "%s [%lld,%lld]: %s gives other bytes than %s", what, (long long)y->m.rows,
+                  (long long)y->m.cols, r->name[i],
+                  r->pairs >= 0 && i > r->pairs ? r->name[r->pairs] : r->name[0]);
         rig_free(&copy);
     }
     rig_free(&first);

@@ -1,0 +1,83 @@
+/* The micro-kernel and the packing in bf16 for processors with AVX512_BF16.
+ *
+ * An element of a panel is a pair of bf16, neighbours along k, in the place of an f32: so sizes,
+ * registers and loops are those of AVX-512 in f32 (gemm_avx512.c), and each multiplication does
+ * two. The instruction adds both products to the f32 sum, with subnormals as zeros.
+ */
+#include "gemm.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+enum { MR = 14, NR = 32, LANES = 16 };
+enum { AHEAD = 16 }; /* elements that are fetched early */
+
+typedef __m512 vector;
+
+static inline vector load(const void *from)
+{
+    return _mm512_loadu_ps(from);
+}
+
+static inline void put(float *to, vector v)
+{
+    _mm512_storeu_ps(to, v);
+}
+
+static inline vector broadcast(float pair)
+{
+    return _mm512_set1_ps(pair);
+}
+
+static inline vector multiply_add(vector x, vector y, vector sum)
+{
+    return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)y);
+}
+
+static inline void fetch_early(const float *a, const float *b, int64_t k)
+{
+    _mm_prefetch(b + (k + AHEAD) * NR, _MM_HINT_T0);
+    _mm_prefetch(b + (k + AHEAD) * NR + LANES, _MM_HINT_T0);
+    _mm_prefetch(a + (k + 2 * AHEAD) * MR, _MM_HINT_T0);
+    (void)a, (void)b;
+}
+
+#define SIMD_HEIGHTS 14
+#define SIMD_PAIRS
+#include "gemm_simd.h"
+
+/* Word 2 i from word i of the one row, word 2 i + 1 from that of the other. */
+static inline __m512i interleaving(void)
+{
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm512_or_si512(lane,
+                           _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(16)), 16));
+}
+
+/* Two rows become one of pairs; widths are 14 and 32. */
+static void narrow(float *out, const float *in, int width, int64_t depth)
+{
+    const __m512i order = interleaving();
+    for (int64_t k = 0; k < depth; k += 2, in += 2 * width, out += width)
+        for (int i = 0; i < width; i += LANES) {
+            const int left = width - i < LANES ? width - i : LANES;
+            const __mmask16 mask = (__mmask16)((1u << left) - 1);
+            const __mmask16 second = k + 1 < depth ? mask : 0;
+            const __m512 even = _mm512_maskz_loadu_ps(mask, in + i);
+            const __m512 odd = _mm512_maskz_loadu_ps(second, in + width + i);
+            const __m512i words = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
+            _mm512_mask_storeu_epi32(out + i, mask, _mm512_permutexvar_epi16(order, words));
+        }
+}
+
+void hyv_gemm_use_pairs(hyv_gemm_functions *f)
+{
+    f->fold = 2;
+    f->kernel = kernel;
+    f->narrow = narrow;
+}
+
+#else
+typedef int hyv_gemm_avx512bf16_is_for_x86_64;
+#endif
