@@ -186,11 +186,12 @@ int hyv_params_model(hyv_params *params, const hyv_options *options, hyv_log *lo
                              "option device: %s is not part of this build; valid: "
                              "auto, cpu",
                              text(s, "device"));
-    if (!is(s, "precision", "auto") && !is(s, "precision", "fp32"))
+    if (!is(s, "precision", "auto") && !is(s, "precision", "fp32") && !is(s, "precision", "bf16"))
         return hyv_log_error(log, -ENOSYS,
                              "option precision: %s is not available on the cpu; "
-                             "valid: auto, fp32",
+                             "valid: auto, fp32, bf16",
                              text(s, "precision"));
+    params->precision = is(s, "precision", "bf16") ? HYV_PRODUCTS_BF16 : HYV_PRODUCTS_FP32;
     params->threads = integer(s, "threads", 0);
     params->trace = is(s, "trace", "ops");
     int err = find_model(&params->model, options, log);

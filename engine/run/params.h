@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../../kernels/ops.h"
 #include "../base/log.h"
 #include "../hunyuanvideo.h"
 #include "../text/prompt.h"
@@ -28,8 +29,9 @@ enum { HYV_FAIL_NONE = -2, HYV_FAIL_PLAN = -1 };
  */
 typedef struct hyv_params {
     char *model; /* "test", or the path of a folder or file that exists */
-    char *isa;   /* "auto", "c", "avx2", "avx512" */
+    char *isa;   /* "auto", "c", "avx2", "avx512", "avx512bf16" */
     int threads; /* 0: as many as the process may use */
+    hyv_precision precision;
     bool trace;  /* a log line (HYV_LOG_DEBUG) for each operator */
 
     char *prompt;   /* UTF-8, may be "" */

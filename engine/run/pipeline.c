@@ -93,6 +93,7 @@ static hyv_backend_config backend_config(pipeline *p, const hyv_params *params)
 {
     return (hyv_backend_config){.threads = params->threads,
                                 .isa = params->isa,
+                                .precision = params->precision,
                                 .opaque = p,
                                 .interrupt = interrupted,
                                 .trace = params->trace ? trace : NULL,

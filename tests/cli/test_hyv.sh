@@ -69,7 +69,7 @@ expect 2 '-1 to 4294967295' generate $small -p x --seed 4294967296 -o "$work/a.y
 expect 2 '1 to 1000' generate $small -p x --steps 0 -o "$work/a.y4m"
 expect 2 'there are: 480p, 540p, 720p' generate $small -p x --preset 999p -o "$work/a.y4m"
 expect 1 'cuda is not part of this build' generate $small -p x --device cuda -o "$work/a.y4m"
-expect 1 'bf16 is not available' generate $small -p x --precision bf16 -o "$work/a.y4m"
+expect 1 'fp8 is not available' generate $small -p x --precision fp8 -o "$work/a.y4m"
 expect 1 'there is no folder or file "/no/such"' generate -p x -m /no/such -o "$work/a.y4m"
 expect 1 'neither a folder or file' info no-such-model
 
