@@ -73,8 +73,9 @@ static bool ready(hyv_backend *be, const char *op, bool there)
 
 static bool sound(hyv_mat m)
 {
-    return m.data && m.rows >= 0 && m.cols > 0 && m.ld >= m.cols &&
-           m.cols % hyv_type_block(m.type) == 0 && hyv_type_bytes(m.type) > 0;
+    const int64_t block = hyv_type_block(m.type);
+    return m.data && m.rows >= 0 && m.cols > 0 && m.ld >= m.cols && m.cols % block == 0 &&
+           m.ld % block == 0 && hyv_type_bytes(m.type) > 0;
 }
 
 /* An activation: f32 on the CPU. */
@@ -96,18 +97,20 @@ static bool same(hyv_mat a, hyv_mat b)
 /* Bytes [first, last) that a matrix touches, seen as one stretch. */
 static bool apart(hyv_mat a, hyv_mat b)
 {
-    const size_t size_a = hyv_type_bytes(a.type), size_b = hyv_type_bytes(b.type);
     const uintptr_t a0 = (uintptr_t)a.data, b0 = (uintptr_t)b.data;
-    const uintptr_t a1 = a0 + (size_t)(a.rows ? (a.rows - 1) * a.ld + a.cols : 0) * size_a;
-    const uintptr_t b1 = b0 + (size_t)(b.rows ? (b.rows - 1) * b.ld + b.cols : 0) * size_b;
+    const uintptr_t row_a = (uintptr_t)hyv_type_step(a.type, a.ld);
+    const uintptr_t row_b = (uintptr_t)hyv_type_step(b.type, b.ld);
+    const uintptr_t cols_a = (uintptr_t)hyv_type_step(a.type, a.cols);
+    const uintptr_t cols_b = (uintptr_t)hyv_type_step(b.type, b.cols);
+    const uintptr_t a1 = a0 + (a.rows ? (uintptr_t)(a.rows - 1) * row_a + cols_a : 0);
+    const uintptr_t b1 = b0 + (b.rows ? (uintptr_t)(b.rows - 1) * row_b + cols_b : 0);
     if (a1 <= b0 || b1 <= a0)
         return true;
     /* Columns of one matrix side by side: same stride, disjoint column ranges. */
-    if (a.ld != b.ld || size_a != size_b || a.ld == 0)
+    if (row_a != row_b || row_a == 0)
         return false;
-    const uintptr_t row = (uintptr_t)a.ld * size_a;
-    const uintptr_t distance = b0 >= a0 ? (b0 - a0) % row : (row - (a0 - b0) % row) % row;
-    return distance >= (uintptr_t)a.cols * size_a && distance + (uintptr_t)b.cols * size_b <= row;
+    const uintptr_t distance = b0 >= a0 ? (b0 - a0) % row_a : (row_a - (a0 - b0) % row_a) % row_a;
+    return distance >= cols_a && distance + cols_b <= row_a;
 }
 
 static bool same_or_apart(hyv_mat y, hyv_mat x)
@@ -217,7 +220,7 @@ static double volume(hyv_mat m)
 
 static bool weight_fits(const hyv_weight *W, int64_t out, int64_t in)
 {
-    return sound(W->w) && W->w.type <= HYV_F8_E5M2 && W->w.rows == out && W->w.cols == in &&
+    return sound(W->w) && hyv_type_is_weight(W->w.type) && W->w.rows == out && W->w.cols == in &&
            (W->scales == 0 || (W->scale && (W->scales == 1 || W->scales == out)));
 }
 
@@ -343,8 +346,8 @@ void hyv_add(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat gate)
 void hyv_copy(hyv_backend *be, hyv_mat y, hyv_mat x)
 {
     OPERATOR(copy, 0.0, y, x, HYV_NO_MAT,
-             sound(y) && sound(x) && y.type <= HYV_F8_E5M2 && x.type <= HYV_F8_E5M2 && same(y, x) &&
-                 apart(y, x),
+             sound(y) && sound(x) && hyv_type_is_float(y.type) && hyv_type_is_weight(x.type) &&
+                 same(y, x) && apart(y, x),
              y, x);
 }
 

@@ -22,8 +22,8 @@ typedef struct hyv_backend hyv_backend;
 
 /* ---- weights ---- */
 
-/* The weight of a linear layer or a convolution. Storage is any type; the effective matrix is w *
- * scale in f32. */
+/* The weight of a linear layer or a convolution. Storage is any float or block type; the effective
+ * matrix is w * scale in f32. */
 typedef struct hyv_weight {
     hyv_mat w;          /* [out, in]; convolutions: [out, kt*kh*kw*in], taps before channels */
     const float *bias;  /* [out], device address, or NULL */
@@ -109,8 +109,8 @@ void hyv_act(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat mul, hyv_activation 
 /* 10. y += gate * x; gate [1, cols], or data NULL for 1. */
 void hyv_add(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat gate);
 
-/* 11. Strided copy; converts between types where they differ. Source of any plain float type,
- * destination likewise. */
+/* 11. Strided copy; converts between types where they differ. Destination of any plain float type,
+ * source of any that a weight may have. */
 void hyv_copy(hyv_backend *be, hyv_mat y, hyv_mat x);
 
 /* 12. Nearest neighbour, twice in h and w; with `time` also twice in t except for the first frame:

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../half.h"
+#include "../quant.h"
 
 /* ---- plain C ----------------------------------------------------------------------------------
  */
@@ -66,9 +67,12 @@ void hyv_gemm_decode_c(float *out, const void *in, hyv_type type, int64_t count)
         for (int64_t i = 0; i < count; i++)
             out[i] = hyv_f8_e4m3_to_f32(p[i]);
         break;
-    default:
+    case HYV_F8_E5M2:
         for (int64_t i = 0; i < count; i++)
             out[i] = hyv_f8_e5m2_to_f32(p[i]);
+        break;
+    default:
+        hyv_quant_decode(out, in, type, count);
         break;
     }
 }

@@ -26,7 +26,8 @@ enum {
     HYV_GEMM_FEW_ROWS = 56,     /* up to here threads share columns, not rows; */
     HYV_GEMM_SOME_ROWS = 320,   /* up to here where there are */
     HYV_GEMM_MANY_COLS = 1024,  /* so many columns to share */
-    HYV_GEMM_BUFFER = 4096      /* floats that a packer may work in: half of an L1 cache */
+    HYV_GEMM_PIECE = 128,       /* elements of a row decoded at once, unless a block has more */
+    HYV_GEMM_BUFFER = HYV_BLOCK_MAX * HYV_GEMM_NR_MAX /* floats that a packer may work in */
 };
 
 typedef struct hyv_gemm_functions {
@@ -44,7 +45,7 @@ typedef struct hyv_gemm_functions {
     /* Panels in bf16: out [depth / fold rounded up, width] from in [depth, width], a missing k is
      * 0. NULL in f32. */
     void (*narrow)(float *out, const float *in, int width, int64_t depth);
-    /* f32 from `count` elements of another type; `in` may be unaligned. */
+    /* f32 from `count` elements, whole blocks, of another type; `in` may be unaligned. */
     void (*decode)(float *out, const void *in, hyv_type type, int64_t count);
 } hyv_gemm_functions;
 
@@ -57,6 +58,10 @@ hyv_gemm_functions hyv_gemm_for(hyv_isa isa, hyv_precision precision);
 
 /* Decodes by scalar code; the definition for all `decode` entries. */
 void hyv_gemm_decode_c(float *out, const void *in, hyv_type type, int64_t count);
+
+/* Block types, as the compiler makes it for an instruction set. */
+void hyv_quant_decode_avx2(float *out, const void *in, hyv_type type, int64_t count);
+void hyv_quant_decode_avx512(float *out, const void *in, hyv_type type, int64_t count);
 
 /* An operand: writes elements [k0, k0 + depth) of rows [first, first + n) of a matrix as out[k *
  * width + i], zeros for n <= i < width. `buffer` has HYV_GEMM_BUFFER floats. */
@@ -99,7 +104,8 @@ void hyv_pack_mat(const void *operand, const hyv_gemm_functions *f, float *out, 
 void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                      int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
 
-/* out[count] = elements [k0, k0 + count) of a row of the effective weight; linear.c. */
+/* out[count] = elements [k0, k0 + count) of a row of the effective weight, whole blocks or not;
+ * linear.c. */
 void hyv_decode_weight(const hyv_gemm_functions *f, float *out, const hyv_weight *W, int64_t row,
                        int64_t k0, int64_t count);
 

@@ -139,6 +139,7 @@ static inline vector load_e5m2(const void *from)
     return _mm256_cvtph_ps(_mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64(from)), 8));
 }
 
+#define decode_quant hyv_quant_decode_avx2
 #define SIMD_HEIGHTS 6
 #include "gemm_simd.h"
 

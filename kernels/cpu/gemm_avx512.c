@@ -138,6 +138,7 @@ static inline vector load_e5m2(const void *from)
     return _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(from)), 8));
 }
 
+#define decode_quant hyv_quant_decode_avx512
 #define SIMD_HEIGHTS 14
 #include "gemm_simd.h"
 

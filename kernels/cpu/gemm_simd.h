@@ -82,6 +82,10 @@ static void decode(float *out, const void *in, hyv_type type, int64_t count)
     const uint8_t *p = in;
     const int64_t size = (int64_t)hyv_type_bytes(type);
     int64_t i = 0;
+    if (!hyv_type_is_float(type)) {
+        decode_quant(out, in, type, count);
+        return;
+    }
     for (; i + LANES <= count; i += LANES) {
         const void *from = p + i * size;
         vector v;

@@ -1,8 +1,9 @@
 /* linear: y = x . w^T + bias through the packed product.
  *
- * Weights of any storage type are decoded while they are packed, a few elements at a time; with a
- * scale the effective weight is decode(w) * scale, rounded once.
+ * Weights of any storage type are decoded while they are packed, a few elements or a block at a
+ * time; with a scale the effective weight is decode(w) * scale, rounded once.
  */
+#include "../quant.h"
 #include "gemm.h"
 
 enum { CACHE_LINE = 64 };
@@ -16,9 +17,11 @@ static bool in_place(const hyv_weight *W)
 void hyv_decode_weight(const hyv_gemm_functions *f, float *out, const hyv_weight *W, int64_t row,
                        int64_t k0, int64_t count)
 {
-    const char *from =
-        (const char *)W->w.data + (size_t)(row * W->w.ld + k0) * hyv_type_bytes(W->w.type);
-    f->decode(out, from, W->w.type, count);
+    const int64_t at = row * W->w.ld + k0, block = hyv_type_block(W->w.type);
+    if (at % block || count % block)
+        hyv_decode(out, W->w.data, W->w.type, at, count);
+    else
+        f->decode(out, (const char *)W->w.data + hyv_type_step(W->w.type, at), W->w.type, count);
     if (W->scales == 0)
         return;
     const float scale = W->scale[W->scales == 1 ? 0 : row];
@@ -27,30 +30,35 @@ void hyv_decode_weight(const hyv_gemm_functions *f, float *out, const hyv_weight
 }
 
 /* Decodes a few elements of each row into the buffer, then packs them. So many short stretches are
- * more than a processor foresees: the next ones are fetched meanwhile. */
+ * more than a processor foresees: the next ones are fetched meanwhile. Blocks are decoded whole,
+ * also those that begin before k0 or end after k0 + depth. */
 void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                      int64_t first, int n, int64_t k0, int64_t depth, float *buffer)
 {
     const hyv_weight *W = operand;
     const float *rows[HYV_GEMM_NR_MAX];
-    const size_t size = hyv_type_bytes(W->w.type);
-    const int64_t piece = in_place(W) ? depth : HYV_GEMM_BUFFER / HYV_GEMM_NR_MAX;
-    for (int64_t k = 0; k < depth; k += piece) {
-        const int64_t count = depth - k < piece ? depth - k : piece;
+    const bool direct = in_place(W);
+    const int64_t block = hyv_type_block(W->w.type);
+    const int64_t piece = direct ? depth : block > HYV_GEMM_PIECE ? block : HYV_GEMM_PIECE;
+    for (int64_t k = 0; k < depth;) {
+        const int64_t skip = (k0 + k) % block, left = depth - k, most = piece - skip;
+        const int64_t count = left < most ? left : most;
+        const int64_t whole = (skip + count + block - 1) / block * block;
         for (int i = 0; i < n; i++) {
-            const int64_t at = (first + i) * W->w.ld + k0 + k;
-            if (in_place(W)) {
-                rows[i] = (const float *)W->w.data + at;
+            if (direct) {
+                rows[i] = (const float *)W->w.data + (first + i) * W->w.ld + k0 + k;
                 continue;
             }
-            const char *from = (const char *)W->w.data + (size_t)at * size;
-            float *decoded = buffer + i * piece;
-            for (int64_t next = piece; next < 2 * piece; next += CACHE_LINE / (int64_t)size)
-                __builtin_prefetch(from + (size_t)next * size);
-            hyv_decode_weight(f, decoded, W, first + i, k0 + k, count);
-            rows[i] = decoded;
+            const int64_t begin = k0 + k - skip, bytes = hyv_type_step(W->w.type, whole);
+            const char *next = (const char *)W->w.data +
+                               hyv_type_step(W->w.type, (first + i) * W->w.ld + begin) + bytes;
+            for (int64_t ahead = 0; ahead < bytes; ahead += CACHE_LINE)
+                __builtin_prefetch(next + ahead);
+            hyv_decode_weight(f, buffer + i * piece, W, first + i, begin, whole);
+            rows[i] = buffer + i * piece + skip;
         }
         f->transpose(out + k * width, width, rows, n, count);
+        k += count;
     }
 }
 

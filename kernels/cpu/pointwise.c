@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../half.h"
+#include "../quant.h"
 #include "rows.h"
 
 typedef struct point_call {
@@ -100,19 +101,29 @@ static void store(hyv_mat m, int64_t i, float f)
     }
 }
 
+/* Through f32, a stretch at a time. */
+static void convert_row(hyv_mat y, hyv_mat x, int64_t row)
+{
+    float values[HYV_BLOCK_MAX];
+    for (int64_t k = 0; k < y.cols; k += HYV_BLOCK_MAX) {
+        const int64_t left = y.cols - k, count = left < HYV_BLOCK_MAX ? left : HYV_BLOCK_MAX;
+        hyv_decode(values, x.data, x.type, row * x.ld + k, count);
+        for (int64_t i = 0; i < count; i++)
+            store(y, row * y.ld + k + i, values[i]);
+    }
+}
+
 static void copy_rows(void *arg, int64_t first, int64_t rows, int thread)
 {
     const point_call *c = arg;
-    const size_t size = hyv_type_bytes(c->y.type);
     (void)thread;
     for (int64_t i = first; i < first + rows; i++) {
         if (c->y.type == c->x.type)
-            memcpy((char *)c->y.data + (size_t)(i * c->y.ld) * size,
-                   (const char *)c->x.data + (size_t)(i * c->x.ld) * size,
-                   (size_t)c->y.cols * size);
+            memcpy((char *)c->y.data + hyv_type_step(c->y.type, i * c->y.ld),
+                   (const char *)c->x.data + hyv_type_step(c->x.type, i * c->x.ld),
+                   hyv_type_size(c->y.type, c->y.cols));
         else
-            for (int64_t k = 0; k < c->y.cols; k++)
-                store(c->y, i * c->y.ld + k, hyv_element(c->x.data, c->x.type, i * c->x.ld + k));
+            convert_row(c->y, c->x, i);
     }
 }
 

@@ -1,7 +1,9 @@
-/* copy: between all float types, strided, also from and to odd addresses.
+/* copy: between all float types and from block types, strided, also from and to odd addresses.
  *
  * check_half.c proves each conversion; here it is that copy applies them to every element.
  */
+#include "../../kernels/quant.h"
+#include "blocks.h"
 #include "rig.h"
 
 static const hyv_type types[] = {HYV_F32, HYV_F16, HYV_BF16, HYV_F8_E4M3, HYV_F8_E5M2};
@@ -85,6 +87,39 @@ static void unaligned(const rig *r)
     CHECK(hyv_backend_error(r->be[0]) == 0 && memcmp(from, to, sizeof(to)) == 0);
 }
 
+/* From every block type, columns of a larger matrix, to f32 and to another type. */
+static void from_blocks(const rig *r, check_random *random)
+{
+    enum { ROWS = 9 };
+    for (int kind = 0; kind < BLOCK_TYPES; kind++) {
+        const hyv_type type = blocks[kind].type;
+        const int64_t block = hyv_type_block(type), cols = 3 * block, ld = 4 * block;
+        uint8_t *in = malloc(hyv_type_size(type, ROWS * ld));
+        float *values = malloc((size_t)(ROWS * ld) * sizeof(float));
+        blocks_fill(in, kind, ROWS * ld / block, random);
+        hyv_quant_decode(values, in, type, ROWS * ld);
+        const hyv_mat x = hyv_cols((hyv_mat){in, ROWS, ld, ld, type}, block, cols);
+        for (int b = 0; b < r->count; b++) {
+            rig_mat y = rig_new(ROWS, cols, true, HYV_F32), z = rig_new(ROWS, cols, true, HYV_BF16);
+            hyv_copy(r->be[b], y.m, x);
+            hyv_copy(r->be[b], z.m, x);
+            int64_t bad = 0;
+            for (int64_t i = 0; i < ROWS * cols; i++) {
+                const float v = values[i / cols * ld + block + i % cols];
+                bad += decoded(y.m, i / cols, i % cols) != v;
+                bad += decoded(z.m, i / cols, i % cols) != rounded(HYV_BF16, v);
+            }
+            CHECK_MSG(bad == 0 && hyv_backend_error(r->be[b]) == 0, "copy %s, %s: %lld wrong",
+                      hyv_type_name(type), r->name[b], (long long)bad);
+            CHECK(rig_guards_stand(&y) && rig_guards_stand(&z));
+            rig_free(&y);
+            rig_free(&z);
+        }
+        free(in);
+        free(values);
+    }
+}
+
 int main(void)
 {
     static const int64_t sizes[][2] = {{1, 1}, {3, 7}, {9, 33}, {300, 67}};
@@ -94,6 +129,7 @@ int main(void)
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
         for (int i = 0; i < 25; i++)
             one(&r, sizes[s][0], sizes[s][1], types[i / 5], types[i % 5], i & 1, &random);
+    from_blocks(&r, &random);
     unaligned(&r);
     rig_close(&r);
     return check_done();

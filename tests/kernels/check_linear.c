@@ -3,6 +3,8 @@
  * The reference multiplies the decoded, scaled and once rounded weights in double precision; in
  * bf16 both operands are rounded once more.
  */
+#include "../../kernels/quant.h"
+#include "blocks.h"
 #include "rig.h"
 
 typedef struct call {
@@ -151,6 +153,69 @@ static void every_pattern(const rig *r, hyv_type type)
     rig_free(&column);
 }
 
+/* ---- block types ---- */
+
+/* Every backend gives the bytes that plain C gives for the decoded matrix. The weight is a view:
+ * rows and columns, whole blocks, of a larger one. */
+static void one_blocks(const rig *r, int kind, int64_t rows, int64_t out, int64_t depth,
+                       int variant, check_random *random)
+{
+    char what[64];
+    const hyv_type type = blocks[kind].type;
+    const int64_t block = hyv_type_block(type), ld = depth + (variant & 1 ? 2 * block : 0);
+    const size_t odd = variant & 16 ? 1 : 0, bytes = hyv_type_size(type, (out + 2) * ld);
+    uint8_t *file = malloc(bytes + odd);
+    float *decoded = malloc((size_t)(out * depth) * sizeof(float));
+    if (!file || !decoded)
+        exit(2);
+    blocks_fill(file + odd, kind, (out + 2) * ld / block, random);
+    hyv_mat w = {file + odd, out + 2, ld, ld, type};
+    w = hyv_rows(hyv_cols(w, variant & 1 ? block : 0, depth), 1, out);
+    for (int64_t i = 0; i < out; i++)
+        hyv_decode(decoded + i * depth, w.data, type, i * ld, depth);
+    rig_mat x = rig_new(rows, depth, variant & 1, HYV_F32), y = rig_new(rows, out, true, HYV_F32);
+    rig_mat extra = rig_new(2, out, false, HYV_F32), want = rig_copy(&y);
+    rig_fill(x.m, RIG_NORMAL, random);
+    rig_fill(extra.m, RIG_NORMAL, random);
+    call c = {.x = x.m, .W = {.w = w}};
+    c.W.bias = variant & 2 ? rig_at(extra.m, 0, 0) : NULL;
+    c.W.scales = variant & 4 ? (variant & 8 ? out : 1) : 0;
+    c.W.scale = c.W.scales ? rig_at(extra.m, 1, 0) : NULL;
+    call plain = c;
+    plain.W.w = (hyv_mat){decoded, out, depth, depth, HYV_F32};
+    snprintf(what, sizeof(what), "linear %s depth %d variant %d", hyv_type_name(type), (int)depth,
+             variant);
+    rig_compare(r, what, &y, run, &c, NULL, NULL);
+    run(r->be[0], want.m, &plain);
+    run(r->be[0], y.m, &c);
+    CHECK_MSG(memcmp(y.block, want.block, y.bytes) == 0, "%s: not as with the decoded weights",
+              what);
+    free(file);
+    free(decoded);
+    rig_free(&x);
+    rig_free(&y);
+    rig_free(&extra);
+    rig_free(&want);
+}
+
+/* Depths of one block and of many, which blocks of k and pieces of the packer cut; few and many
+ * rows. */
+static void check_blocks(const rig *r, bool quick, check_random *random)
+{
+    for (int kind = 0; kind < BLOCK_TYPES; kind++) {
+        const int64_t block = hyv_type_block(blocks[kind].type), n = block == 32 ? 8 : 1;
+        one_blocks(r, kind, 1, 1, block, 2, random);
+        one_blocks(r, kind, 3, 17, 3 * block, 16 + 1, random);
+        one_blocks(r, kind, 61, 35, 5 * block, 2 + 16, random);
+        for (int variant = 0; variant < (quick ? 4 : 16); variant++)
+            one_blocks(r, kind, 7, 33, block * check_random_int(random, 1, 4), variant, random);
+        one_blocks(r, kind, 5, 37, 7 * n * block, 3, random);
+        one_blocks(r, kind, 90, 34, (4 * n + 3) * block, 1 + 2 + 4 + 8 + 16, random);
+        if (!quick) /* more than is packed at once */
+            one_blocks(r, kind, 58, 33, 19 * n * block, 2, random);
+    }
+}
+
 static void every_type(hyv_precision precision)
 {
     static const hyv_type types[] = {HYV_F32, HYV_F16, HYV_BF16, HYV_F8_E4M3, HYV_F8_E5M2};
@@ -177,6 +242,7 @@ static void every_type(hyv_precision precision)
         one(&r, shapes[8], HYV_F32, (rig_values)kind, 3, &random);
     for (size_t s = 0; s < (quick ? 1 : sizeof(deep) / sizeof(deep[0])); s++)
         one(&r, deep[s], types[s], RIG_NORMAL, 3, &random);
+    check_blocks(&r, quick, &random);
     rig_close(&r);
 }
 

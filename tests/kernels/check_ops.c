@@ -140,6 +140,8 @@ static void refuse_linear(door *o)
     REFUSED(linear, o->y, o->x, &bad);
     bad.w = typed(w.w, HYV_I32);
     REFUSED(linear, o->y, o->x, &bad);
+    bad.w = typed(w.w, HYV_Q8_0); /* no whole block a row */
+    REFUSED(linear, o->y, o->x, &bad);
     bad.w = typed(w.w, HYV_TYPES);
     REFUSED(linear, o->y, o->x, &bad);
     bad = (hyv_weight){.w = w.w, .scale = scale, .scales = 2};
@@ -148,6 +150,28 @@ static void refuse_linear(door *o)
     ACCEPTED(linear, o->y, o->x, &bad);
     bad = (hyv_weight){.w = w.w, .scales = 1};
     REFUSED(linear, o->y, o->x, &bad);
+}
+
+/* Rows and steps from row to row are whole blocks; activations never are. */
+static void refuse_blocks(door *o)
+{
+    uint8_t block[2 * 3 * 34] = {0};
+    float x[2 * 32] = {0}, y[2 * 64] = {0};
+    const hyv_mat X = {x, 2, 32, 32, HYV_F32}, Y = {y, 2, 2, 2, HYV_F32};
+    hyv_weight w = {.w = {block, 2, 32, 64, HYV_Q8_0}};
+    ACCEPTED(linear, Y, X, &w);
+    REFUSED(linear, X, (typed(X, HYV_Q8_0)), &w);
+    w.w.ld = 48;
+    REFUSED(linear, Y, X, &w);
+    w.w.ld = 64;
+    w.w.cols = 16;
+    REFUSED(linear, Y, hyv_cols(X, 0, 16), &w);
+    const hyv_mat from = {block, 2, 32, 96, HYV_Q8_0};
+    ACCEPTED(copy, X, from);
+    REFUSED(copy, from, X);
+    REFUSED(copy, X, strided(from, 80));
+    REFUSED(copy, X, shaped(from, 2, 64));
+    REFUSED(copy, ((hyv_mat){block + 30, 2, 32, 32, HYV_BF16}), from);
 }
 
 static void refuse_conv3d(door *o)
@@ -290,6 +314,7 @@ static void test_refusals(const char *name)
         exit(2);
     door_init(o, name);
     refuse_linear(o);
+    refuse_blocks(o);
     refuse_conv3d(o);
     refuse_attention(o);
     refuse_norms(o);
