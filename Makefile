@@ -31,7 +31,7 @@ CLI_OBJ := $(BUILD)/obj/engine/cli.o
 
 TEST_SRC := $(wildcard tests/*/test_*.c tests/*/check_*.c)
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
-TEST_AUX := $(addprefix $(BUILD)/obj/tests/,check.o golden.o tiny.o)
+TEST_AUX := $(addprefix $(BUILD)/obj/tests/,check.o golden.o gguf.o tiny.o)
 BENCH_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
 
 STATIC := $(BUILD)/lib/libhunyuanvideo.a

@@ -32,9 +32,10 @@ struct hyv_checkpoint {
     int32_t *slots;    /* hash table of entries + 1; 0 is free */
     size_t slot_count; /* a power of two, at least twice the entries */
     size_t bytes;
+    hyv_metadata metadata;
 };
 
-static const hyv_reader *const readers[] = {&hyv_reader_safetensors};
+static const hyv_reader *const readers[] = {&hyv_reader_safetensors, &hyv_reader_gguf};
 
 /* Look-up: open addressing, FNV-1a. It begins with an address, which no file can foresee, so none
  * can make all its names collide. */
@@ -82,6 +83,11 @@ hyv_tensor *hyv_checkpoint_at(hyv_checkpoint *c, int64_t index)
 size_t hyv_checkpoint_bytes(const hyv_checkpoint *c)
 {
     return c->bytes;
+}
+
+hyv_metadata *hyv_checkpoint_metadata(hyv_checkpoint *c)
+{
+    return &c->metadata;
 }
 
 const char *hyv_checkpoint_path(const hyv_checkpoint *c)
@@ -237,9 +243,7 @@ static const char pickle[] =
 static const struct container foreign[] = {
     {0, MAGIC("version https://git-lfs"), -EBADMSG,
      "a Git LFS pointer, not the weights themselves: fetch them with 'git lfs pull'"},
-    {0, MAGIC("GGUF"), -ENOTSUP,
-     "a GGUF file, which this build does not read yet: use the safetensors version"},
-    {0, MAGIC("FUGG"), -ENOTSUP, "a big-endian GGUF file: use the safetensors version"},
+    {0, MAGIC("FUGG"), -ENOTSUP, "a big-endian GGUF file: convert it to little-endian"},
     {0, MAGIC("PK\3\4"), -ENOTSUP,
      "a PyTorch (zip) file, which this build does not read yet: convert it to safetensors"},
     {0, MAGIC("\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"), -ENOTSUP,
@@ -266,8 +270,8 @@ static int refuse_foreign(const hyv_map *map, const char *path, hyv_log *log)
             return hyv_log_error(log, f->err, "%s: this is %s", path, f->message);
     }
     return hyv_log_error(log, -EBADMSG,
-                         "%s: not a safetensors file: after the first 8 bytes, the length of the "
-                         "header, '{' must follow (found %s)",
+                         "%s: not a safetensors file, nor GGUF: after the first 8 bytes, the "
+                         "length of the header, '{' must follow (found %s)",
                          path, map->size < 9 ? "the end of the file" : "something else");
 }
 
@@ -327,6 +331,7 @@ void hyv_checkpoint_close(hyv_checkpoint **checkpoint)
         hyv_map_close(&c->shards[i].map);
         hyv_free_host(c->shards[i].path);
     }
+    hyv_metadata_free(&c->metadata);
     hyv_free_host(c->entries);
     hyv_free_host(c->shards);
     hyv_free_host(c->slots);

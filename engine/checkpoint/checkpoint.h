@@ -15,6 +15,7 @@
 #include "../../kernels/types.h"
 #include "../base/log.h"
 #include "../base/util.h"
+#include "metadata.h"
 
 enum {
     HYV_TENSOR_RANK_MAX = 8,
@@ -31,6 +32,7 @@ typedef struct hyv_tensor {
     int64_t count;    /* elements */
     const void *data; /* in the map; possibly unaligned */
     size_t size_bytes;
+    bool pairs;   /* rows of each attention head stand as rotary pairs already (GGUF of a Llama) */
     int64_t used; /* marked by whoever binds it */
 } hyv_tensor;
 
@@ -44,7 +46,7 @@ typedef struct hyv_reader {
     int (*open)(hyv_checkpoint *c, const hyv_map *map, const char *path, hyv_log *log);
 } hyv_reader;
 
-extern const hyv_reader hyv_reader_safetensors;
+extern const hyv_reader hyv_reader_safetensors, hyv_reader_gguf;
 
 /* `path`: a file or folder. Errors name the file: -ENOENT, -EBADMSG (with what was expected and
  * found), -ENOTSUP (a container this build does not read, an LFS pointer, an HTML page: named). */
@@ -65,6 +67,9 @@ hyv_tensor *hyv_checkpoint_find(hyv_checkpoint *c, const char *name);
 /* Removes `prefix` from every name that has it, when more than half of the names do. Returns how
  * many were renamed. */
 int64_t hyv_checkpoint_strip(hyv_checkpoint *c, const char *prefix);
+
+/* GGUF's keys and values; empty for other containers. Points into the maps. */
+hyv_metadata *hyv_checkpoint_metadata(hyv_checkpoint *c);
 
 size_t hyv_checkpoint_bytes(const hyv_checkpoint *c);
 const char *hyv_checkpoint_path(const hyv_checkpoint *c);

@@ -127,20 +127,22 @@ static int list_files(const char *folder, const char *tail, char **first)
 
 static int refuse_folder(const char *folder, hyv_log *log)
 {
-    static const char *const others[] = {".gguf", ".pt", ".pth", ".bin", ".ckpt"};
+    static const char *const others[] = {".pt", ".pth", ".bin", ".ckpt"};
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         char *path;
         if (list_files(folder, others[i], &path) <= 0 || !path)
             continue;
         const int err = hyv_log_error(
-            log, -ENOTSUP, "%s: only safetensors files are read by this build; there is '%s'",
-            folder, strrchr(path, '/') + 1);
+            log, -ENOTSUP,
+            "%s: only safetensors and GGUF files are read by this build; there is '%s'", folder,
+            strrchr(path, '/') + 1);
         hyv_free_host(path);
         return err;
     }
     return hyv_log_error(log, -ENOENT,
                          "%s: holds no weights (diffusion_pytorch_model.safetensors, "
-                         "model.safetensors, or shards with their .safetensors.index.json)",
+                         "model.safetensors, shards with their .safetensors.index.json, or a "
+                         ".gguf file)",
                          folder);
 }
 
@@ -180,6 +182,8 @@ static int open_folder(hyv_checkpoint *c, const char *folder, hyv_log *log)
     int err = open_only(c, folder, ".safetensors.index.json", true, log);
     if (err > 0)
         err = open_only(c, folder, ".safetensors", false, log);
+    if (err > 0)
+        err = open_only(c, folder, ".gguf", false, log);
     return err > 0 ? refuse_folder(folder, log) : err;
 }
 

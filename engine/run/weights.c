@@ -2,8 +2,8 @@
  *
  * Plain matrices stay where the file lies in memory, in the type they are stored in; vectors become
  * f32; what needs another layout (see bind.h) is repacked once, row by row, without changing its
- * type. Scaled fp8 as ComfyUI and Tencent publish it is a matrix with a scale beside it. Knows
- * files and types, not what a tensor is for.
+ * type, unless that would cut GGUF's blocks. Scaled fp8 as ComfyUI and Tencent publish it is a
+ * matrix with a scale beside it. Knows files and types, not what a tensor is for.
  */
 #include "weights.h"
 
@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../kernels/half.h"
+#include "../../kernels/quant.h"
 #include "../base/util.h"
 
 struct hyv_weights {
@@ -65,12 +65,6 @@ static void complain_shape(hyv_weights *w, const hyv_tensor *t, const int64_t *w
     hyv_string_free(&note);
 }
 
-static bool is_float(hyv_type type)
-{
-    return type == HYV_F32 || type == HYV_F16 || type == HYV_BF16 || type == HYV_F8_E4M3 ||
-           type == HYV_F8_E5M2;
-}
-
 /* The tensor, if it is there and of a type that operators read. */
 static hyv_tensor *find(hyv_weights *w, const char *name)
 {
@@ -80,12 +74,12 @@ static hyv_tensor *find(hyv_weights *w, const char *name)
         return NULL;
     }
     t->used++;
-    if (!is_float(t->type)) {
+    if (!hyv_type_is_weight(t->type)) {
         if (!w->err)
             w->err =
                 hyv_log_error(w->log, -ENOTSUP,
-                              "%s: tensor %s has type %s; F32, F16, BF16, F8_E4M3 and F8_E5M2 "
-                              "are read",
+                              "%s: tensor %s has type %s; weights are read in F32, F16, BF16, "
+                              "F8_E4M3, F8_E5M2 and GGUF's block types",
                               hyv_checkpoint_path(w->checkpoint), name, hyv_type_name(t->type));
         return NULL;
     }
@@ -135,7 +129,7 @@ static const float *load_vector(hyv_weights *w, const hyv_tensor *t, int64_t fir
             from = i % (n / detail) * detail + i / (n / detail);
         else if (layout == HYV_LAYOUT_HALVES)
             from = i / detail * detail + i % detail / 2 + i % 2 * (detail / 2);
-        host[i] = hyv_element(t->data, t->type, first + from);
+        hyv_decode(&host[i], t->data, t->type, first + from, 1);
         finite &= isfinite(host[i]) != 0;
     }
     if (!finite && !w->err)
@@ -192,24 +186,29 @@ static bool check_matrix(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_s
     return ok;
 }
 
-/* One row of the result from the part of the file's matrix at `src`; size: bytes an element. */
-static void repack_row(uint8_t *dst, const uint8_t *src, const hyv_matrix_spec *s, int64_t row,
-                       size_t size)
+/* What is still to be done to a tensor: some files have their rotary pairs in order already. */
+static hyv_layout layout_of(const hyv_tensor *t, const hyv_matrix_spec *s)
 {
-    const size_t row_bytes = (size_t)s->cols * size;
-    int64_t from = row;
+    return t->pairs && s->layout == HYV_LAYOUT_HALVES ? HYV_LAYOUT_PLAIN : s->layout;
+}
+
+/* Which row of the file's matrix row `row` of the kernels' is. */
+static int64_t source_row(const hyv_matrix_spec *s, int64_t row)
+{
     if (s->layout == HYV_LAYOUT_HALVES) {
         const int64_t head = row / s->detail, k = row % s->detail;
-        from = head * s->detail + k / 2 + k % 2 * (s->detail / 2);
-    } else if (s->layout == HYV_LAYOUT_DEPTH_LAST) {
+        return head * s->detail + k / 2 + k % 2 * (s->detail / 2);
+    }
+    if (s->layout == HYV_LAYOUT_DEPTH_LAST) {
         const int64_t channels = s->rows / s->detail;
-        from = row % channels * s->detail + row / channels;
+        return row % channels * s->detail + row / channels;
     }
-    src += (size_t)from * row_bytes;
-    if (s->layout != HYV_LAYOUT_TAPS) {
-        memcpy(dst, src, row_bytes);
-        return;
-    }
+    return row;
+}
+
+/* Elements of `size` bytes, (channel, tap) -> (tap, channel). */
+static void order_taps(uint8_t *dst, const uint8_t *src, const hyv_matrix_spec *s, size_t size)
+{
     const int64_t channels = s->cols / s->detail;
     for (int64_t c = 0; c < channels; c++)
         for (int64_t tap = 0; tap < s->detail; tap++)
@@ -217,25 +216,47 @@ static void repack_row(uint8_t *dst, const uint8_t *src, const hyv_matrix_spec *
                    src + (size_t)(c * s->detail + tap) * size, size);
 }
 
-/* A copy of the matrix in the kernels' layout, in backend memory. */
-static void *repack(hyv_weights *w, const uint8_t *src, const hyv_matrix_spec *s, hyv_type type)
+/* Row `row` of the kernels' matrix, of type `type`. A row keeps the file's type, whole blocks of it
+ * if it has blocks; where that cannot be it becomes f32, by way of `values` [cols]. */
+static void repack_row(uint8_t *dst, const hyv_tensor *t, const hyv_matrix_spec *s, int64_t row,
+                       hyv_type type, float *values)
 {
-    const size_t size = hyv_type_bytes(type), row_bytes = (size_t)s->cols * size;
+    const int64_t first = (s->part * s->rows + source_row(s, row)) * s->cols;
+    const uint8_t *src = t->data;
+    if (type == t->type) {
+        src += hyv_type_step(type, first);
+    } else {
+        hyv_decode(values, t->data, t->type, first, s->cols);
+        src = (const uint8_t *)values;
+    }
+    if (s->layout == HYV_LAYOUT_TAPS)
+        order_taps(dst, src, s, hyv_type_bytes(type));
+    else
+        memcpy(dst, src, hyv_type_size(type, s->cols));
+}
+
+/* A copy of the matrix in the kernels' layout, in backend memory. */
+static void *repack(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_spec *s, hyv_type type)
+{
+    const size_t row_bytes = hyv_type_size(type, s->cols);
     uint8_t *device = own(w, (size_t)s->rows * row_bytes);
     if (!device || w->be->ops->dry)
         return device;
     const bool direct = w->be->ops->host_memory;
     uint8_t *host = direct ? device : hyv_malloc((size_t)s->rows, row_bytes);
-    if (!host) {
+    float *values = type == t->type ? NULL : hyv_malloc((size_t)s->cols, sizeof(*values));
+    if (!host || (type != t->type && !values)) {
         set_error(w, -ENOMEM);
-        return NULL;
+        device = NULL;
+    } else {
+        for (int64_t row = 0; row < s->rows; row++)
+            repack_row(host + (size_t)row * row_bytes, t, s, row, type, values);
+        if (!direct)
+            w->be->ops->fetch(w->be, device, host, (size_t)s->rows * row_bytes);
     }
-    for (int64_t row = 0; row < s->rows; row++)
-        repack_row(host + (size_t)row * row_bytes, src, s, row, size);
-    if (!direct) {
-        w->be->ops->fetch(w->be, device, host, (size_t)s->rows * row_bytes);
+    hyv_free_host(values);
+    if (!direct)
         hyv_free_host(host);
-    }
     return device;
 }
 
@@ -263,7 +284,7 @@ static void bind_scale(hyv_weights *w, hyv_weight *out, const char *module, int6
     if (!t)
         return;
     t->used++;
-    if ((t->count != 1 && t->count != rows) || !is_float(t->type)) {
+    if ((t->count != 1 && t->count != rows) || !hyv_type_is_float(t->type)) {
         complain_shape(w, t, &rows, 1);
         return;
     }
@@ -282,7 +303,33 @@ static void bind_bias(hyv_weights *w, hyv_weight *out, const char *module, const
         complain_shape(w, t, &rows, 1);
         return;
     }
-    out->bias = load_vector(w, t, s->part * s->rows, s->rows, s->layout, s->detail);
+    out->bias = load_vector(w, t, s->part * s->rows, s->rows, layout_of(t, s), s->detail);
+}
+
+/* The matrix itself: where it lies, or a copy if the kernels need another layout. */
+static void bind_data(hyv_weights *w, hyv_weight *out, const hyv_tensor *t,
+                      const hyv_matrix_spec *s)
+{
+    const bool blocks = !hyv_type_is_float(t->type);
+    const bool cut = s->layout == HYV_LAYOUT_TAPS || s->cols % hyv_type_block(t->type) != 0;
+    const hyv_type type = blocks && cut ? HYV_F32 : t->type;
+    const size_t bytes = hyv_type_size(type, s->rows * s->cols);
+    void *data;
+    if (s->layout != HYV_LAYOUT_PLAIN || type != t->type) {
+        data = repack(w, t, s, type);
+    } else {
+        const uint8_t *src =
+            (const uint8_t *)t->data + hyv_type_step(type, s->part * s->rows * s->cols);
+        data = (void *)(uintptr_t)src;
+        if (w->be->ops->dry || w->be->ops->host_memory) {
+            w->mapped_bytes += bytes;
+        } else {
+            data = own(w, bytes);
+            if (data)
+                w->be->ops->fetch(w->be, data, src, bytes);
+        }
+    }
+    out->w = (hyv_mat){data, s->rows, s->cols, s->cols, type};
 }
 
 static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const hyv_matrix_spec *s)
@@ -292,19 +339,9 @@ static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const
     const hyv_tensor *t = find(w, join_name(name, module, "weight"));
     *out = (hyv_weight){0};
     if (t && check_matrix(w, t, s)) {
-        const size_t part_bytes = hyv_type_size(t->type, s->rows * s->cols);
-        const uint8_t *src = (const uint8_t *)t->data + (size_t)s->part * part_bytes;
-        void *data = (void *)(uintptr_t)src;
-        if (s->layout != HYV_LAYOUT_PLAIN) {
-            data = repack(w, src, s, t->type);
-        } else if (w->be->ops->dry || w->be->ops->host_memory) {
-            w->mapped_bytes += part_bytes;
-        } else {
-            data = own(w, part_bytes);
-            if (data)
-                w->be->ops->fetch(w->be, data, src, part_bytes);
-        }
-        out->w = (hyv_mat){data, s->rows, s->cols, s->cols, t->type};
+        hyv_matrix_spec spec = *s;
+        spec.layout = layout_of(t, s);
+        bind_data(w, out, t, &spec);
         bind_scale(w, out, module, s->rows);
     }
     if (s->bias)
@@ -379,6 +416,5 @@ void hyv_weights_report(hyv_weights *w, void *opaque,
 
 void hyv_table_row(float *out, hyv_mat table, int64_t row)
 {
-    for (int64_t i = 0; i < table.cols; i++)
-        out[i] = hyv_element(table.data, table.type, row * table.ld + i);
+    hyv_decode(out, table.data, table.type, row * table.ld, table.cols);
 }

@@ -3,9 +3,9 @@
  *
  * On a backend whose memory is the host's, plain matrices stay views into the mapped file in the
  * type they were stored in; vectors become f32, and what needs another layout is repacked once,
- * keeping its type. On a dry backend everything but reading is done: shapes are checked and bytes
- * counted, which is how a plan is made before anything is allocated. Knows files and types, not
- * what a tensor is for.
+ * keeping its type (f32 where that would cut GGUF's blocks). On a dry backend everything but
+ * reading is done: shapes are checked and bytes counted, which is how a plan is made before
+ * anything is allocated. Knows files and types, not what a tensor is for.
  */
 #ifndef HYV_RUN_WEIGHTS_H
 #define HYV_RUN_WEIGHTS_H

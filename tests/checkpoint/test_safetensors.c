@@ -201,7 +201,7 @@ static void test_foreign(void)
         {"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", 60, -EBADMSG,
          "Git LFS pointer"},
         {"<!DOCTYPE html><html></html>", 28, -EBADMSG, "HTML"},
-        {"GGUF\3\0\0\0", 8, -ENOTSUP, "GGUF"},
+        {"FUGG\0\0\0\3", 8, -ENOTSUP, "big-endian GGUF"},
         {"PK\3\4\0\0\0\0\0\0", 10, -ENOTSUP, "PyTorch (zip)"},
         {"\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 15, -ENOTSUP, "legacy"},
         {"\x80\4\x95\0\0\0\0\0\0\0\0", 11, -ENOTSUP, "pickle"},
@@ -569,15 +569,11 @@ static void test_golden(void)
         }
         hyv_checkpoint_close(&c);
     }
-    static const char *const foreign[] = {"hunyuan-video-t2v-mixed.gguf",
-                                          "mp_rank_00_model_states.pt"};
-    for (size_t i = 0; i < 2; i++) {
-        char *path = hyv_path_join("tests/golden/names", foreign[i]);
-        hyv_log log = {0};
-        hyv_checkpoint *c;
-        CHECK(hyv_checkpoint_open(&c, path, &log) == -ENOTSUP && strstr(log.error, foreign[i]));
-        hyv_free_host(path);
-    }
+    hyv_log log = {0};
+    hyv_checkpoint *c;
+    CHECK(hyv_checkpoint_open(&c, "tests/golden/names/mp_rank_00_model_states.pt", &log) ==
+              -ENOTSUP &&
+          strstr(log.error, "mp_rank_00_model_states.pt"));
 }
 
 int main(void)
