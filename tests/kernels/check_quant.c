@@ -369,7 +369,7 @@ int main(void)
 {
     check_random random = {83};
     rig r;
-    rig_open(&r);
+    rig_open(&r, HYV_PRODUCTS_FP32);
     test_vectors();
     test_golden();
     test_sets(&r, &random);
