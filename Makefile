@@ -31,7 +31,7 @@ CLI_OBJ := $(BUILD)/obj/engine/cli.o
 
 TEST_SRC := $(wildcard tests/*/test_*.c tests/*/check_*.c)
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
-TEST_AUX := $(addprefix $(BUILD)/obj/tests/,check.o golden.o gguf.o tiny.o)
+TEST_AUX := $(addprefix $(BUILD)/obj/tests/,check.o golden.o gguf.o tiny.o deviation.o)
 BENCH_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
 
 STATIC := $(BUILD)/lib/libhunyuanvideo.a
@@ -132,6 +132,10 @@ bench: TEST_LIBS = -ldl
 bench: lib bench-programs
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BUILD)/tests/bench/bench_ops
 
+# How far bf16 is from fp32 on the golden models; PRECISION="model=DIR prompt=x ..." for another.
+bench-precision: $(BUILD)/tests/bench/bench_precision
+	$< $(PRECISION)
+
 # The same work by PyTorch, diffusers and transformers, which are installed below build/.
 PEERS_PYTHON = $(BUILD)/peers/bin/python
 $(PEERS_PYTHON): tests/bench/requirements.txt
@@ -194,5 +198,5 @@ clean:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
 .PHONY: all lib hyv tests bench-programs ffmpeg demo check check-sanitizers check-compilers check-valgrind check-ffmpeg \
-        bench bench-peers lint nano score install clean
+        bench bench-peers bench-precision lint nano score install clean
 .SECONDARY:

@@ -4,7 +4,7 @@
  * line of JSON that another program can set beside its own measurement. A block's time is that
  * between two outputs which the watch sees, so nothing around it counts.
  *
- * bench_model [-t threads] [-r repetitions] [-i isa] [-w f32|bf16] PIECE NUMBERS
+ * bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16] [-w f32|bf16] PIECE NUMBERS
  *   double T H W TEXT, single T H W TEXT   T x H x W video tokens and TEXT text tokens
  *   decode T H W                           latents of that grid, in one piece
  *   llama N, clip N                        N tokens
@@ -171,9 +171,8 @@ static void make_dit(bench *b)
                                 .grid = grid,
                                 .text = random_rows(b, n[3], 4096),
                                 .text_mean = random_rows(b, 1, 4096),
-                                .pooled = random_rows(b, 1, 768),
                                 .time = random_rows(b, 1, HYV_SINUSOID_DIM),
-                                .guidance = random_rows(b, 1, HYV_SINUSOID_DIM),
+                                .modulations = random_rows(b, 1, hyv_dit_modulation_cols(&config)),
                                 .rope = {cosine, sine}};
     velocity = random_rows(b, 4 * rows, 16);
 }
@@ -286,7 +285,7 @@ static double once(bench *b, const piece *p)
 /* Room for the activations, counted by a run on the null backend. */
 static void make_room(bench *b, const piece *p)
 {
-    const hyv_backend_config config = {.threads = 1};
+    const hyv_backend_config config = {.threads = 1, .precision = b->be->config.precision};
     hyv_backend *be = b->be;
     if (hyv_backend_open(&b->be, "null", &config) == 0)
         p->run(b, NULL);
@@ -320,7 +319,8 @@ static int measure(bench *b, const piece *p, int reps)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: bench_model [-t threads] [-r repetitions] [-i isa] [-w f32|bf16] "
+    fprintf(stderr, "usage: bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16] "
+                    "[-w f32|bf16] "
                     "double|single T H W TEXT | decode T H W | llama N | clip N\n");
     return 2;
 }
@@ -330,13 +330,15 @@ int main(int argc, char **argv)
     static bench b;
     hyv_backend_config config = {0};
     int reps = 5;
-    for (int option; (option = getopt(argc, argv, "t:r:i:w:")) != -1;) {
+    for (int option; (option = getopt(argc, argv, "t:r:i:p:w:")) != -1;) {
         if (option == 't')
             config.threads = atoi(optarg);
         else if (option == 'r')
             reps = atoi(optarg);
         else if (option == 'i')
             config.isa = optarg;
+        else if (option == 'p')
+            config.precision = strcmp(optarg, "bf16") ? HYV_PRODUCTS_FP32 : HYV_PRODUCTS_BF16;
         else if (option == 'w')
             b.type = strcmp(optarg, "bf16") ? HYV_F32 : HYV_BF16;
         else
