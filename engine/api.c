@@ -105,7 +105,7 @@ static int choose_model(hyv_context *c, const hyv_options *options)
     const bool test = !strcmp(c->params.model, "test");
     c->source = test ? &hyv_testmodel : &hyv_pipeline;
     err = hyv_options_set(c->defaults, "presets", hyv_options_value(options, NULL, "presets"));
-    if (err >= 0 && !test)
+    if (err >= 0 && !test && *c->params.model)
         err = hyv_options_load_model(c->defaults, c->params.model);
     return err < 0 ? hyv_log_error(&c->log, err, "%s", hyv_options_get(c->defaults, "error")) : 0;
 }

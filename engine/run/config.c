@@ -1,7 +1,8 @@
-/* config.json of a diffusers folder -> numbers.
+/* config.json -> numbers.
  *
  * Key names are those that diffusers and transformers write for HunyuanVideo (transformer, vae),
- * LlamaModel or LLaVA (text_encoder) and CLIPTextModel (text_encoder_2). Knows no tensors.
+ * LlamaModel or LLaVA (text_encoder) and CLIPTextModel (text_encoder_2). A key that is missing
+ * leaves what the tensors' shapes told. Knows no tensors.
  */
 #include "config.h"
 
@@ -21,15 +22,12 @@ typedef struct reader {
     int err;
 } reader;
 
-static int reader_open(reader *r, const char *folder, const char *component, const char *file,
-                       hyv_log *log)
+static int reader_open(reader *r, const char *path, hyv_log *log)
 {
     *r = (reader){0};
-    char *component_folder = hyv_path_join(folder, component);
-    r->path = component_folder ? hyv_path_join(component_folder, file) : NULL;
-    hyv_free_host(component_folder);
+    r->path = hyv_strdup(path);
     if (!r->path)
-        return r->err = -ENOMEM;
+        return r->err = hyv_log_error(log, -ENOMEM, "out of memory");
     r->err = hyv_json_load(&r->doc, r->path, CONFIG_BYTES_MAX, log);
     return r->err;
 }
@@ -49,18 +47,16 @@ static void refuse(reader *r, int err, const char *key, const char *found, const
                                found, valid);
 }
 
-/* A required integer in [min, max]. */
-static int64_t get(reader *r, const char *key, int64_t min, int64_t max)
+/* An integer in [min, max]; without it the value from the shapes stays, which 0 means is none. */
+static void get(reader *r, const char *key, int64_t min, int64_t max, int64_t *value)
 {
-    int64_t value = 0;
     if (r->err)
-        return min;
-    const int found = hyv_json_int(&r->doc, r->at, key, min, max, &value);
+        return;
+    const int found = hyv_json_int(&r->doc, r->at, key, min, max, value);
     if (found < 0)
         r->err = found;
-    else if (!found)
+    else if (*value < min)
         r->err = hyv_log_error(r->doc.log, -EBADMSG, "%s: \"%s\" is missing", r->path, key);
-    return r->err ? min : value;
 }
 
 static int64_t get_or(reader *r, const char *key, int64_t min, int64_t max, int64_t otherwise)
@@ -117,11 +113,21 @@ static void expect_int(reader *r, const char *key, int64_t wanted)
                                (long long)wanted);
 }
 
-static void check_rope(reader *r, const hyv_dit_config *c)
+static void read_rope(reader *r, hyv_dit_config *c)
 {
-    const int64_t *d = c->rope_dims;
-    const bool even = d[0] % 2 == 0 && d[1] % 2 == 0 && d[2] % 2 == 0;
-    if (!r->err && (d[0] + d[1] + d[2] != c->head_dim || !even))
+    int64_t *d = c->rope_dims;
+    int count = 3;
+    const int found =
+        r->err ? 0 : hyv_json_ints(&r->doc, NULL, "rope_axes_dim", 0, 1024, d, &count);
+    if (r->err)
+        return;
+    if (found < 0 || (found && count != 3))
+        r->err = found < 0 ? found
+                           : hyv_log_error(r->doc.log, -EBADMSG,
+                                           "%s: \"rope_axes_dim\" must be three integers", r->path);
+    else if (!found && !d[0])
+        r->err = hyv_log_error(r->doc.log, -EBADMSG, "%s: \"rope_axes_dim\" is missing", r->path);
+    else if (d[0] + d[1] + d[2] != c->head_dim || d[0] % 2 || d[1] % 2 || d[2] % 2)
         r->err = hyv_log_error(r->doc.log, -EBADMSG,
                                "%s: rope_axes_dim [%lld,%lld,%lld] must be three even numbers that "
                                "add up to attention_head_dim %lld",
@@ -129,44 +135,37 @@ static void check_rope(reader *r, const hyv_dit_config *c)
                                (long long)c->head_dim);
 }
 
-static int load_transformer(hyv_dit_config *c, const char *folder, hyv_log *log)
+static int load_transformer(hyv_dit_config *c, const char *path, hyv_log *log)
 {
     reader r;
-    if (reader_open(&r, folder, "transformer", "config.json", log) < 0)
+    if (reader_open(&r, path, log) < 0)
         return reader_close(&r);
     expect_string(&r, "_class_name", "HunyuanVideoTransformer3DModel");
     expect_string(&r, "qk_norm", "rms_norm");
     expect_int(&r, "patch_size_t", 1);
-    c->in_channels = get(&r, "in_channels", 1, 1024);
-    c->out_channels = get(&r, "out_channels", 1, 1024);
-    c->heads = get(&r, "num_attention_heads", 1, HYV_HEADS_MAX);
-    c->head_dim = get(&r, "attention_head_dim", 2, HYV_HEAD_DIM_MAX);
+    get(&r, "in_channels", 1, 1024, &c->in_channels);
+    get(&r, "out_channels", 1, 1024, &c->out_channels);
+    get(&r, "num_attention_heads", 1, HYV_HEADS_MAX, &c->heads);
+    get(&r, "attention_head_dim", 2, HYV_HEAD_DIM_MAX, &c->head_dim);
     c->width = c->heads * c->head_dim;
-    c->mlp_width = (int64_t)((double)c->width * get_number(&r, "mlp_ratio", 0.01, 64.0, 4.0));
-    c->double_blocks = get(&r, "num_layers", 0, HYV_DIT_BLOCKS_MAX);
-    c->single_blocks = get(&r, "num_single_layers", 0, HYV_DIT_BLOCKS_MAX);
-    c->refiner_blocks = get(&r, "num_refiner_layers", 0, HYV_REFINER_BLOCKS_MAX);
-    c->text_width = get(&r, "text_embed_dim", 1, HYV_WIDTH_MAX);
-    c->pooled_width = get(&r, "pooled_projection_dim", 1, HYV_WIDTH_MAX);
-    c->patch = get_or(&r, "patch_size", 1, 16, 2);
+    const double mlp_ratio = get_number(&r, "mlp_ratio", 0.01, 64.0, 0.0);
+    if (mlp_ratio > 0.0)
+        c->mlp_width = (int64_t)((double)c->width * mlp_ratio);
+    get(&r, "num_layers", 0, HYV_DIT_BLOCKS_MAX, &c->double_blocks);
+    get(&r, "num_single_layers", 0, HYV_DIT_BLOCKS_MAX, &c->single_blocks);
+    get(&r, "num_refiner_layers", 0, HYV_REFINER_BLOCKS_MAX, &c->refiner_blocks);
+    get(&r, "text_embed_dim", 1, HYV_WIDTH_MAX, &c->text_width);
+    get(&r, "pooled_projection_dim", 1, HYV_WIDTH_MAX, &c->pooled_width);
+    c->patch = get_or(&r, "patch_size", 1, 16, c->patch ? c->patch : 2);
     c->rope_theta = get_number(&r, "rope_theta", 1.0, 1e12, 256.0);
-    c->guidance = get_bool(&r, "guidance_embeds", true);
-    int count = 3;
-    const int found =
-        r.err ? 0 : hyv_json_ints(&r.doc, NULL, "rope_axes_dim", 0, 1024, c->rope_dims, &count);
-    if (!r.err && (found < 0 || !found || count != 3))
-        r.err = found < 0 ? found
-                          : hyv_log_error(log, -EBADMSG,
-                                          "%s: \"rope_axes_dim\" must be three integers", r.path);
-    check_rope(&r, c);
+    c->guidance = get_bool(&r, "guidance_embeds", c->guidance);
+    read_rope(&r, c);
     const char *condition = get_string(&r, "image_condition_type", NULL);
-    if (!r.err && (condition || c->in_channels != c->out_channels))
-        r.err =
-            hyv_log_error(log, -ENOSYS,
-                          "%s: this is an image-to-video model (%s, %lld input channels), which "
-                          "text-to-video cannot run",
-                          r.path, condition ? condition : "more input than output channels",
-                          (long long)c->in_channels);
+    if (!r.err && condition)
+        r.err = hyv_log_error(log, -ENOSYS,
+                              "%s: this is an image-to-video model (%s, %lld input channels), "
+                              "which text-to-video cannot run",
+                              r.path, condition, (long long)c->in_channels);
     return reader_close(&r);
 }
 
@@ -188,10 +187,10 @@ static double rope_theta(reader *r)
     return theta > 0.0 ? theta : 10000.0;
 }
 
-static int load_llama(hyv_llama_config *c, const char *folder, hyv_log *log)
+static int load_llama(hyv_llama_config *c, const char *path, hyv_log *log)
 {
     reader r;
-    if (reader_open(&r, folder, "text_encoder", "config.json", log) < 0)
+    if (reader_open(&r, path, log) < 0)
         return reader_close(&r);
     const char *type = get_string(&r, "model_type", "llama");
     if (!r.err && strcmp(type, "llava") == 0)
@@ -200,14 +199,14 @@ static int load_llama(hyv_llama_config *c, const char *folder, hyv_log *log)
     if (!r.err && strcmp(type, "llama") != 0 && strcmp(type, "llava") != 0)
         refuse(&r, -ENOTSUP, "model_type", type, "llama, or llava with a llama in text_config");
     expect_string(&r, "hidden_act", "silu");
-    c->width = get(&r, "hidden_size", 1, HYV_WIDTH_MAX);
-    c->mlp_width = get(&r, "intermediate_size", 1, 16 * HYV_WIDTH_MAX);
-    c->layers = get(&r, "num_hidden_layers", 3, HYV_LLAMA_LAYERS_MAX);
-    c->layers_used = c->layers - 2; /* hidden_states[-3] */
-    c->heads = get(&r, "num_attention_heads", 1, HYV_HEADS_MAX);
-    c->kv_heads = get_or(&r, "num_key_value_heads", 1, HYV_HEADS_MAX, c->heads);
-    c->head_dim = get_or(&r, "head_dim", 2, HYV_HEAD_DIM_MAX, c->width / c->heads);
-    c->vocabulary = get(&r, "vocab_size", 1, HYV_VOCABULARY_MAX);
+    get(&r, "hidden_size", 1, HYV_WIDTH_MAX, &c->width);
+    get(&r, "intermediate_size", 1, 16 * HYV_WIDTH_MAX, &c->mlp_width);
+    get(&r, "num_hidden_layers", 3, HYV_LLAMA_LAYERS_MAX, &c->layers);
+    get(&r, "num_attention_heads", 1, HYV_HEADS_MAX, &c->heads);
+    c->kv_heads =
+        get_or(&r, "num_key_value_heads", 1, HYV_HEADS_MAX, c->kv_heads ? c->kv_heads : c->heads);
+    c->head_dim = get_or(&r, "head_dim", 2, HYV_HEAD_DIM_MAX, c->heads ? c->width / c->heads : 0);
+    get(&r, "vocab_size", 1, HYV_VOCABULARY_MAX, &c->vocabulary);
     c->eps = get_number(&r, "rms_norm_eps", 0.0, 1.0, 1e-5);
     c->theta = rope_theta(&r);
     if (!r.err && (get_bool(&r, "attention_bias", false) || get_bool(&r, "mlp_bias", false)))
@@ -221,10 +220,10 @@ static int load_llama(hyv_llama_config *c, const char *folder, hyv_log *log)
     return reader_close(&r);
 }
 
-static int load_clip(hyv_clip_config *c, const char *folder, hyv_log *log)
+static int load_clip(hyv_clip_config *c, const char *path, hyv_log *log)
 {
     reader r;
-    if (reader_open(&r, folder, "text_encoder_2", "config.json", log) < 0)
+    if (reader_open(&r, path, log) < 0)
         return reader_close(&r);
     const char *type = get_string(&r, "model_type", "clip_text_model");
     if (!r.err && strcmp(type, "clip") == 0)
@@ -237,12 +236,13 @@ static int load_clip(hyv_clip_config *c, const char *folder, hyv_log *log)
         c->activation = HYV_GELU_ERF;
     else if (!r.err && strcmp(act, "quick_gelu") != 0)
         refuse(&r, -ENOTSUP, "hidden_act", act, "quick_gelu and gelu");
-    c->width = get(&r, "hidden_size", 1, HYV_WIDTH_MAX);
-    c->mlp_width = get(&r, "intermediate_size", 1, 16 * HYV_WIDTH_MAX);
-    c->layers = get(&r, "num_hidden_layers", 1, HYV_CLIP_LAYERS_MAX);
-    c->heads = get(&r, "num_attention_heads", 1, HYV_HEADS_MAX);
-    c->vocabulary = get(&r, "vocab_size", 1, HYV_VOCABULARY_MAX);
-    c->positions = get_or(&r, "max_position_embeddings", 1, 65536, 77);
+    get(&r, "hidden_size", 1, HYV_WIDTH_MAX, &c->width);
+    get(&r, "intermediate_size", 1, 16 * HYV_WIDTH_MAX, &c->mlp_width);
+    get(&r, "num_hidden_layers", 1, HYV_CLIP_LAYERS_MAX, &c->layers);
+    get(&r, "num_attention_heads", 1, HYV_HEADS_MAX, &c->heads);
+    get(&r, "vocab_size", 1, HYV_VOCABULARY_MAX, &c->vocabulary);
+    c->positions =
+        get_or(&r, "max_position_embeddings", 1, 65536, c->positions ? c->positions : 77);
     c->eps = get_number(&r, "layer_norm_eps", 0.0, 1.0, 1e-5);
     if (!r.err && c->width % c->heads)
         r.err = hyv_log_error(log, -EBADMSG, "%s: hidden_size %lld is not a multiple of %lld heads",
@@ -250,55 +250,51 @@ static int load_clip(hyv_clip_config *c, const char *folder, hyv_log *log)
     return reader_close(&r);
 }
 
-static int load_vae(hyv_model_config *config, const char *folder, hyv_log *log)
+static int load_vae(hyv_model_config *config, const char *path, hyv_log *log)
 {
     reader r;
     hyv_vae_config *c = &config->vae;
-    if (reader_open(&r, folder, "vae", "config.json", log) < 0)
+    if (reader_open(&r, path, log) < 0)
         return reader_close(&r);
     const char *class_name = get_string(&r, "_class_name", "AutoencoderKLHunyuanVideo");
     if (!r.err && strcmp(class_name, "AutoencoderKLHunyuanVideo") != 0 &&
         strcmp(class_name, "AutoencoderKLCausal3D") != 0)
         refuse(&r, -ENOTSUP, "_class_name", class_name, "AutoencoderKLHunyuanVideo");
     expect_string(&r, "act_fn", "silu");
-    c->out_channels = get_or(&r, "out_channels", 1, 16, 3);
-    c->latent_channels = get(&r, "latent_channels", 1, 1024);
-    c->layers_per_block = get(&r, "layers_per_block", 1, 16);
-    c->norm_num_groups = get_or(&r, "norm_num_groups", 1, 1024, 32);
+    c->out_channels = get_or(&r, "out_channels", 1, 16, c->out_channels ? c->out_channels : 3);
+    get(&r, "latent_channels", 1, 1024, &c->latent_channels);
+    get(&r, "layers_per_block", 1, 16, &c->layers_per_block);
+    c->norm_num_groups =
+        get_or(&r, "norm_num_groups", 1, 1024, c->norm_num_groups ? c->norm_num_groups : 32);
     c->mid_block_attention = get_bool(&r, "mid_block_add_attention", true);
     c->temporal_compression = get_or(&r, "temporal_compression_ratio", 1, 64,
                                      get_or(&r, "time_compression_ratio", 1, 64, 4));
-    c->spatial_compression = get_or(&r, "spatial_compression_ratio", 1, 64, 8);
+    c->spatial_compression = get_or(&r, "spatial_compression_ratio", 1, 64,
+                                    c->spatial_compression ? c->spatial_compression : 8);
     config->scaling_factor = get_number(&r, "scaling_factor", 1e-6, 1e6, 0.476986);
     int count = HYV_VAE_BLOCKS_MAX;
     const int found = r.err ? 0
                             : hyv_json_ints(&r.doc, NULL, "block_out_channels", 1, HYV_WIDTH_MAX,
                                             c->block_out_channels, &count);
-    if (!r.err && found <= 0)
-        r.err = found < 0
-                    ? found
-                    : hyv_log_error(log, -EBADMSG, "%s: \"block_out_channels\" is missing", r.path);
-    c->blocks = count;
-    const char *fault = r.err ? NULL : hyv_vae_config_fault(c);
-    if (fault)
-        r.err = hyv_log_error(log, -ENOTSUP, "%s: %s", r.path, fault);
+    r.err = found < 0 ? found : r.err;
+    c->blocks = found > 0 ? count : c->blocks;
     return reader_close(&r);
 }
 
-static int load_scheduler(double *shift, const char *folder, hyv_log *log)
+int hyv_config_scheduler(double *shift, const char *path, hyv_log *log)
 {
     reader r;
-    if (reader_open(&r, folder, "scheduler", "scheduler_config.json", log) < 0)
+    if (reader_open(&r, path, log) < 0)
         return reader_close(&r);
     expect_string(&r, "_class_name", "FlowMatchEulerDiscreteScheduler");
     *shift = get_number(&r, "shift", 0.01, 1000.0, 7.0);
     return reader_close(&r);
 }
 
-static int check_index(const char *folder, hyv_log *log)
+int hyv_config_index(const char *path, hyv_log *log)
 {
     reader r;
-    if (reader_open(&r, folder, "", "model_index.json", log) < 0)
+    if (reader_open(&r, path, log) < 0)
         return reader_close(&r);
     const char *class_name = get_string(&r, "_class_name", "");
     if (!r.err && strncmp(class_name, "HunyuanVideo15", 14) == 0)
@@ -311,8 +307,105 @@ static int check_index(const char *folder, hyv_log *log)
     return reader_close(&r);
 }
 
+/* ---- all of them ------------------------------------------------------------------------------
+ */
+
+int hyv_config_read(hyv_model_config *config, enum hyv_component component, const char *path,
+                    hyv_log *log)
+{
+    switch (component) {
+    case HYV_TRANSFORMER:
+        return load_transformer(&config->dit, path, log);
+    case HYV_TEXT_ENCODER:
+        return load_llama(&config->llama, path, log);
+    case HYV_TEXT_ENCODER_2:
+        return load_clip(&config->clip, path, log);
+    default:
+        return load_vae(config, path, log);
+    }
+}
+
+/* The value of "_class_name" or "model_type" says whose configuration it is. */
+bool hyv_config_is_for(enum hyv_component component, const char *path)
+{
+    static const char *const begins[HYV_COMPONENTS][2] = {{"llama", "llava"},
+                                                          {"clip", "clip"},
+                                                          {"Hunyuan", "Hunyuan"},
+                                                          {"Autoencoder", "Autoencoder"}};
+    hyv_log quiet = {0};
+    hyv_json doc = {0};
+    const char *kind = NULL;
+    bool is = false;
+    if (!hyv_path_is_file(path) || hyv_json_load(&doc, path, CONFIG_BYTES_MAX, &quiet) < 0)
+        return false;
+    kind = json_string_value(json_object_get(doc.root, "_class_name"));
+    if (!kind)
+        kind = json_string_value(json_object_get(doc.root, "model_type"));
+    for (int i = 0; kind && i < 2; i++)
+        is |= strncmp(kind, begins[component][i], strlen(begins[component][i])) == 0;
+    hyv_json_close(&doc);
+    return is;
+}
+
+/* A number that neither the shapes nor a config.json gave; NULL if there is none. */
+static const char *untold(const hyv_model_config *c, enum hyv_component component)
+{
+    const struct {
+        enum hyv_component component;
+        int64_t value;
+        const char *name;
+    } numbers[] = {
+        {HYV_TRANSFORMER, c->dit.width, "the width"},
+        {HYV_TRANSFORMER, c->dit.heads, "num_attention_heads"},
+        {HYV_TRANSFORMER, c->dit.in_channels, "in_channels"},
+        {HYV_TRANSFORMER, c->dit.out_channels, "out_channels"},
+        {HYV_TRANSFORMER, c->dit.mlp_width, "mlp_ratio"},
+        {HYV_TRANSFORMER, c->dit.text_width, "text_embed_dim"},
+        {HYV_TRANSFORMER, c->dit.pooled_width, "pooled_projection_dim"},
+        {HYV_TRANSFORMER, c->dit.rope_dims[0] + c->dit.rope_dims[1], "rope_axes_dim"},
+        {HYV_TEXT_ENCODER, c->llama.width, "hidden_size"},
+        {HYV_TEXT_ENCODER, c->llama.layers_used, "num_hidden_layers"},
+        {HYV_TEXT_ENCODER, c->llama.mlp_width, "intermediate_size"},
+        {HYV_TEXT_ENCODER, c->llama.heads, "num_attention_heads"},
+        {HYV_TEXT_ENCODER, c->llama.kv_heads, "num_key_value_heads"},
+        {HYV_TEXT_ENCODER_2, c->clip.width, "hidden_size"},
+        {HYV_TEXT_ENCODER_2, c->clip.layers, "num_hidden_layers"},
+        {HYV_TEXT_ENCODER_2, c->clip.mlp_width, "intermediate_size"},
+        {HYV_TEXT_ENCODER_2, c->clip.positions, "max_position_embeddings"},
+        {HYV_TEXT_ENCODER_2, c->clip.heads, "num_attention_heads"},
+        {HYV_VAE, c->vae.blocks, "block_out_channels"},
+        {HYV_VAE, c->vae.latent_channels, "latent_channels"},
+        {HYV_VAE, c->vae.norm_num_groups, "norm_num_groups"},
+    };
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        if (numbers[i].component == component && numbers[i].value <= 0)
+            return numbers[i].name;
+    return NULL;
+}
+
+int hyv_config_check(hyv_model_config *config, enum hyv_component component, const char *file,
+                     hyv_log *log)
+{
+    hyv_model_config *c = config;
+    if (component == HYV_TEXT_ENCODER)
+        c->llama.layers_used = c->llama.layers - 2; /* hidden_states[-3] */
+    const char *name = untold(c, component);
+    if (name)
+        return hyv_log_error(log, -ENOTSUP,
+                             "%s: the shapes of its tensors do not tell %s of this %s: put the "
+                             "model's config.json beside it",
+                             file, name, hyv_component_name(component));
+    if (component == HYV_TRANSFORMER && c->dit.in_channels != c->dit.out_channels)
+        return hyv_log_error(log, -ENOSYS,
+                             "%s: this is an image-to-video model (%lld input channels, %lld "
+                             "output channels), which text-to-video cannot run",
+                             file, (long long)c->dit.in_channels, (long long)c->dit.out_channels);
+    const char *fault = component == HYV_VAE ? hyv_vae_config_fault(&c->vae) : NULL;
+    return fault ? hyv_log_error(log, -ENOTSUP, "%s: %s", file, fault) : 0;
+}
+
 /* What one component makes is what the next one takes. */
-static int check_fit(const hyv_model_config *c, const char *folder, hyv_log *log)
+int hyv_config_check_fit(const hyv_model_config *c, const char *folder, hyv_log *log)
 {
     const struct {
         const char *what;
@@ -330,23 +423,4 @@ static int check_fit(const hyv_model_config *c, const char *folder, hyv_log *log
             return hyv_log_error(log, -EBADMSG, "%s: %s must be equal, found %lld and %lld", folder,
                                  pairs[i].what, (long long)pairs[i].a, (long long)pairs[i].b);
     return 0;
-}
-
-int hyv_config_load(hyv_model_config *config, const char *folder, hyv_log *log)
-{
-    *config = (hyv_model_config){0};
-    int err = check_index(folder, log);
-    if (err >= 0)
-        err = load_transformer(&config->dit, folder, log);
-    if (err >= 0)
-        err = load_llama(&config->llama, folder, log);
-    if (err >= 0)
-        err = load_clip(&config->clip, folder, log);
-    if (err >= 0)
-        err = load_vae(config, folder, log);
-    if (err >= 0)
-        err = load_scheduler(&config->shift, folder, log);
-    if (err >= 0)
-        err = check_fit(config, folder, log);
-    return err < 0 ? err : 0;
 }

@@ -1,5 +1,4 @@
-/* The numbers of a model, read from the config.json of each component of a diffusers folder and
- * checked.
+/* The numbers of a model, read from the config.json of each component and checked.
  *
  * Nothing of the published model is assumed but its structure: widths, depths, heads, vocabulary
  * are free within named limits. What this engine cannot run (another class, another norm, a scaled
@@ -9,6 +8,7 @@
 #define HYV_RUN_CONFIG_H
 
 #include "../base/log.h"
+#include "../checkpoint/names.h"
 #include "../model/clip.h"
 #include "../model/dit.h"
 #include "../model/llama.h"
@@ -22,6 +22,10 @@ enum {
     HYV_VOCABULARY_MAX = 4194304
 };
 
+/* The published schedule's shift; FastHunyuan's, which is distilled for few steps. */
+#define HYV_SHIFT      7.0
+#define HYV_SHIFT_FAST 17.0
+
 typedef struct hyv_model_config {
     hyv_dit_config dit;
     hyv_llama_config llama;
@@ -31,9 +35,24 @@ typedef struct hyv_model_config {
     double shift;          /* of the scheduler */
 } hyv_model_config;
 
-/* Reads folder/model_index.json and the components' config.json. -ENOENT, -EBADMSG (damaged),
- * -ENOTSUP (another kind of model, named), -ENOSYS (a HunyuanVideo variant that text-to-video does
- * not run). */
-int hyv_config_load(hyv_model_config *config, const char *folder, hyv_log *log);
+/* Reads a component's config.json over what *config already has (see variant.h). -ENOENT, -EBADMSG
+ * (damaged), -ENOTSUP (another kind of model, named), -ENOSYS (a HunyuanVideo variant that
+ * text-to-video does not run). */
+int hyv_config_read(hyv_model_config *config, enum hyv_component component, const char *path,
+                    hyv_log *log);
+
+/* Is there a config.json, and is it this component's? Says nothing. */
+bool hyv_config_is_for(enum hyv_component component, const char *path);
+
+/* After both: is every number known, and can this engine run it? `file` is named in messages. */
+int hyv_config_check(hyv_model_config *config, enum hyv_component component, const char *file,
+                     hyv_log *log);
+
+/* What one component makes is what the next one takes. */
+int hyv_config_check_fit(const hyv_model_config *config, const char *name, hyv_log *log);
+
+/* model_index.json: is the pipeline one of ours? scheduler_config.json: its shift. */
+int hyv_config_index(const char *path, hyv_log *log);
+int hyv_config_scheduler(double *shift, const char *path, hyv_log *log);
 
 #endif

@@ -1,7 +1,6 @@
-/* A model folder in the diffusers layout.
+/* Opening a model: find its files, tell their naming, learn the numbers, check every tensor.
  *
- * Tensor names are used without the leading levels that some writers add ("text_model.",
- * "language_model.model."). Knows no video.
+ * Knows no video.
  */
 #include "model.h"
 
@@ -9,35 +8,86 @@
 #include <string.h>
 
 #include "../base/util.h"
+#include "variant.h"
 
-const char *hyv_component_name(enum hyv_component component)
+static int refuse_file(const hyv_model *m, enum hyv_component c, const hyv_identity *found)
 {
-    static const char *const names[HYV_COMPONENTS] = {"text_encoder", "text_encoder_2",
-                                                      "transformer", "vae"};
-    return names[component];
-}
-
-static int open_file(hyv_model *m, const char *folder, enum hyv_component c)
-{
-    static const char *const prefixes[HYV_COMPONENTS][3] = {
-        {"language_model.model.", "language_model.", "model."}, {"text_model."}, {NULL}, {NULL}};
-    char *path = hyv_path_join(folder, hyv_component_name(c));
-    if (!path)
-        return hyv_log_error(m->log, -ENOMEM, "out of memory");
-    const int err = hyv_checkpoint_open(&m->file[c], path, m->log);
-    hyv_free_host(path);
-    for (int i = 0; err >= 0 && i < 3 && prefixes[c][i]; i++)
-        hyv_checkpoint_strip(m->file[c], prefixes[c][i]);
+    hyv_string holds = {0};
+    for (int i = 0; i < HYV_COMPONENTS; i++)
+        if (found->names[i].naming)
+            hyv_string_append(&holds, "%s%s", holds.length ? ", " : "",
+                              hyv_component_name((enum hyv_component)i));
+    const int err = hyv_log_error(
+        m->log, -ENOTSUP, "%s: this is %s%s, not the %s of HunyuanVideo", m->parts.part[c].path,
+        found->foreign ? found->foreign
+        : holds.length ? "the "
+                       : "a file of unknown tensors",
+        found->foreign ? "" : hyv_string_text(&holds), hyv_component_name(c));
+    hyv_string_free(&holds);
     return err;
 }
 
-static int open_tokens(hyv_bpe **bpe, const char *folder, const char *name, hyv_log *log)
+static int open_part(hyv_model *m, enum hyv_component c)
 {
-    char *path = hyv_path_join(folder, name);
-    if (!path)
-        return hyv_log_error(log, -ENOMEM, "out of memory");
-    const int err = hyv_bpe_open(bpe, path, log);
+    const hyv_part *part = &m->parts.part[c];
+    hyv_identity found;
+    int err = hyv_checkpoint_open(&m->file[c], part->path, m->log);
+    if (err < 0)
+        return err;
+    hyv_names_identify(&found, m->file[c]);
+    m->names[c] = found.names[c];
+    if (!m->names[c].naming)
+        return refuse_file(m, c, &found);
+    hyv_variant_read(&m->config, c, m->file[c], &m->names[c]);
+    if (part->config)
+        err = hyv_config_read(&m->config, c, part->config, m->log);
+    return err < 0 ? err : hyv_config_check(&m->config, c, part->path, m->log);
+}
+
+/* Text to video and image to video with a replaced first frame have the same tensors. Without a
+ * configuration the file's name or the user must tell. */
+static int check_task(const hyv_model *m, const hyv_choice *choice)
+{
+    const hyv_part *part = &m->parts.part[HYV_TRANSFORMER];
+    const enum hyv_task chosen = choice ? choice->task : HYV_TASK_AUTO;
+    const enum hyv_task named = hyv_parts_task(&m->parts);
+    if (chosen == HYV_TASK_I2V)
+        return hyv_log_error(m->log, -ENOSYS, "option task: image to video is not run here yet");
+    if (part->config || chosen == HYV_TASK_T2V)
+        return 0;
+    if (named == HYV_TASK_I2V)
+        return hyv_log_error(m->log, -ENOSYS,
+                             "%s: an image-to-video model by its name, which text to video cannot "
+                             "run; the tensors do not tell: set task=t2v if it is none",
+                             part->path);
+    if (named == HYV_TASK_AUTO)
+        hyv_log_write(m->log, HYV_LEVEL_VERBOSE,
+                      "%s: taken for text to video; its tensors do not tell it from image to video",
+                      part->path);
+    return 0;
+}
+
+static int open_tokens(hyv_model *m, enum hyv_tokenizer which, const char *model,
+                       const hyv_choice *choice)
+{
+    static const char *const wanted[HYV_TOKENIZERS][3] = {
+        {"text encoder", "tokenizer.json of Llama 3", "tokenizer"},
+        {"second text encoder", "vocab.json and merges.txt, or tokenizer.json, of CLIP-L",
+         "tokenizer_2"}};
+    hyv_bpe **bpe = which == HYV_TOKENIZER_LLAMA ? &m->llm_tokens : &m->clip_tokens;
+    hyv_string looked = {0};
+    char *path;
+    int err = hyv_parts_tokenizer(&path, &looked, &m->parts, which, model, choice, m->log);
+    if (err > 0)
+        err = hyv_bpe_open(bpe, path, m->log);
+    else if (err == 0)
+        err = hyv_log_error(m->log, -ENOENT,
+                            "there is no tokenizer for the %s: put %s into one of %s, or set "
+                            "option %s to where it is",
+                            wanted[which][0], wanted[which][1], hyv_string_text(&looked),
+                            wanted[which][2]);
     hyv_free_host(path);
+    hyv_string_free(&looked);
     return err;
 }
 
@@ -55,40 +105,36 @@ static int check_tensors(const hyv_model *m)
     return err;
 }
 
-/* No config.json has the refiner's MLP width; the tensor tells. */
-static void find_refiner_width(hyv_model *m)
-{
-    const hyv_tensor *t =
-        hyv_checkpoint_find(m->file[HYV_TRANSFORMER],
-                            "context_embedder.token_refiner.refiner_blocks.0.ff.net.0.proj.weight");
-    const bool there = t && t->rank == 2 && t->shape[0] > 0 && t->shape[0] <= 16 * HYV_WIDTH_MAX;
-    m->config.dit.refiner_mlp_width = there ? t->shape[0] : 4 * m->config.dit.width;
-}
-
-static int open_files(hyv_model *m, const char *folder, hyv_log *log)
+/* Everything but the tokenizers. */
+static int open_files(hyv_model *m, const char *model, const hyv_choice *choice, hyv_log *log)
 {
     *m = (hyv_model){.log = log};
-    int err = hyv_config_load(&m->config, folder, log);
+    int err = hyv_parts_find(&m->parts, model, choice, log);
+    if (err >= 0 && m->parts.index)
+        err = hyv_config_index(m->parts.index, log);
     for (int c = 0; err >= 0 && c < HYV_COMPONENTS; c++)
-        err = open_file(m, folder, (enum hyv_component)c);
+        err = open_part(m, (enum hyv_component)c);
     if (err >= 0)
-        find_refiner_width(m);
-    return err;
+        err = check_task(m, choice);
+    m->config.shift = hyv_parts_fast(&m->parts) ? HYV_SHIFT_FAST : HYV_SHIFT;
+    if (err >= 0 && m->parts.scheduler)
+        err = hyv_config_scheduler(&m->config.shift, m->parts.scheduler, log);
+    return err < 0 ? err : hyv_config_check_fit(&m->config, *model ? model : "the model", log);
 }
 
-static int open_tokenizers(hyv_model *m, const char *folder, hyv_log *log)
+static int open_tokenizers(hyv_model *m, const char *model, const hyv_choice *choice)
 {
-    const int err = open_tokens(&m->llm_tokens, folder, "tokenizer", log);
-    return err < 0 ? err : open_tokens(&m->clip_tokens, folder, "tokenizer_2", log);
+    const int err = open_tokens(m, HYV_TOKENIZER_LLAMA, model, choice);
+    return err < 0 ? err : open_tokens(m, HYV_TOKENIZER_CLIP, model, choice);
 }
 
-int hyv_model_open(hyv_model *m, const char *folder, hyv_log *log)
+int hyv_model_open(hyv_model *m, const char *model, const hyv_choice *choice, hyv_log *log)
 {
-    int err = open_files(m, folder, log);
+    int err = open_files(m, model, choice, log);
     if (err >= 0)
         err = check_tensors(m);
     if (err >= 0)
-        err = open_tokenizers(m, folder, log);
+        err = open_tokenizers(m, model, choice);
     if (err < 0)
         hyv_model_close(m);
     return err < 0 ? err : 0;
@@ -100,6 +146,7 @@ void hyv_model_close(hyv_model *m)
         hyv_checkpoint_close(&m->file[c]);
     hyv_bpe_close(&m->llm_tokens);
     hyv_bpe_close(&m->clip_tokens);
+    hyv_parts_free(&m->parts);
 }
 
 static size_t network_size(enum hyv_component component)
@@ -134,7 +181,7 @@ static int load(hyv_network *n, const hyv_model *m, enum hyv_component component
 {
     *n = (hyv_network){.model = m, .component = component};
     n->net.any = hyv_calloc(1, network_size(component));
-    if (!n->net.any || hyv_weights_new(&n->weights, be, m->file[component],
+    if (!n->net.any || hyv_weights_new(&n->weights, be, m->file[component], &m->names[component],
                                        hyv_component_name(component), m->log) < 0)
         return hyv_log_error(m->log, -ENOMEM, "out of memory");
     hyv_weights_report(n->weights, opaque, report);
@@ -199,23 +246,7 @@ static void report_wrong(void *opaque, const char *name, bool misshapen, const c
     emit(s, &info);
 }
 
-/* Parts of the published networks that text to video does not run, by how their names begin. */
-static bool known_unused(enum hyv_component c, const char *name)
-{
-    static const char *const known[HYV_COMPONENTS][10] = {
-        {"layers.", "norm.weight", "lm_head.", "vision_tower.", "multi_modal_projector.",
-         "language_model.", "model."},
-        {"text_projection.", "visual_projection.", "vision_model.", "logit_scale",
-         "embeddings.position_ids", "text_model.embeddings.position_ids"},
-        {NULL},
-        {"encoder.", "quant_conv."}};
-    for (int i = 0; known[c][i]; i++)
-        if (strncmp(name, known[c][i], strlen(known[c][i])) == 0)
-            return true;
-    return false;
-}
-
-static void report_present(inspection *s, enum hyv_component c)
+static void report_present(inspection *s, const hyv_model *m, enum hyv_component c)
 {
     const int64_t count = hyv_checkpoint_count(s->file);
     for (int64_t i = 0; i < count && !s->stop; i++) {
@@ -225,9 +256,26 @@ static void report_present(inspection *s, enum hyv_component c)
             continue;
         describe(&info, t);
         if (t->used == 0)
-            info.state = known_unused(c, t->name) ? HYV_TENSOR_UNUSED : HYV_TENSOR_FOREIGN;
+            info.state =
+                hyv_names_unused(&m->names[c], c, t->name) ? HYV_TENSOR_UNUSED : HYV_TENSOR_FOREIGN;
         emit(s, &info);
     }
+}
+
+/* "BF16 100, F32 20": which types, and how many tensors of each. */
+static void append_types(hyv_string *s, hyv_checkpoint *file)
+{
+    const int64_t count = hyv_checkpoint_count(file);
+    int64_t of[HYV_TYPES] = {0};
+    for (int64_t i = 0; i < count; i++)
+        of[hyv_checkpoint_at(file, i)->type]++;
+    const char *between = "";
+    for (int t = 0; t < HYV_TYPES; t++)
+        if (of[t]) {
+            hyv_string_append(s, "%s%lld %s", between, (long long)of[t],
+                              hyv_type_name((hyv_type)t));
+            between = ", ";
+        }
 }
 
 static void log_component(const hyv_model *m, enum hyv_component c)
@@ -257,9 +305,12 @@ static void log_component(const hyv_model *m, enum hyv_component c)
                           n->vae.blocks, (long long)n->vae.latent_channels, n->scaling_factor);
         break;
     }
-    hyv_log_write(m->log, HYV_LEVEL_INFO, "%s: %s, %lld tensors, %.1f MB", hyv_component_name(c),
-                  hyv_string_text(&s), (long long)hyv_checkpoint_count(m->file[c]),
-                  (double)hyv_checkpoint_bytes(m->file[c]) / 1e6);
+    hyv_string_append(&s, ", %s names, %lld tensors (", hyv_names_label(&m->names[c]),
+                      (long long)hyv_checkpoint_count(m->file[c]));
+    append_types(&s, m->file[c]);
+    hyv_log_write(m->log, HYV_LEVEL_INFO, "%s: %s), %.1f MB: %s", hyv_component_name(c),
+                  hyv_string_text(&s), (double)hyv_checkpoint_bytes(m->file[c]) / 1e6,
+                  m->parts.part[c].path);
     hyv_string_free(&s);
 }
 
@@ -276,15 +327,16 @@ static int inspect_component(const hyv_model *m, enum hyv_component c, hyv_backe
     hyv_network_unload(&n);
     if (err < 0)
         return err;
-    report_present(&s, c);
+    report_present(&s, m, c);
     return s.stop ? -ECANCELED : s.wrong ? s.wrong : status;
 }
 
-int hyv_model_inspect(const char *folder, hyv_log *log, hyv_tensor_function *tensor, void *opaque)
+int hyv_model_inspect(const char *model, const hyv_choice *choice, hyv_log *log,
+                      hyv_tensor_function *tensor, void *opaque)
 {
     hyv_model m;
     hyv_backend *dry = NULL;
-    int wrong = 0, err = open_files(&m, folder, log);
+    int wrong = 0, err = open_files(&m, model, choice, log);
     if (err >= 0)
         err = hyv_backend_open(&dry, "null", &(hyv_backend_config){0});
     for (int c = 0; err >= 0 && c < HYV_COMPONENTS; c++) {
@@ -292,7 +344,7 @@ int hyv_model_inspect(const char *folder, hyv_log *log, hyv_tensor_function *ten
         wrong += err > 0 ? err : 0;
     }
     if (err >= 0)
-        err = open_tokenizers(&m, folder, log);
+        err = open_tokenizers(&m, model, choice);
     hyv_backend_close(&dry);
     hyv_model_close(&m);
     return err < 0 ? err : wrong;

@@ -1,5 +1,5 @@
-/* An opened model folder: its numbers, its files, its tokenizers, and its networks one at a time on
- * a backend.
+/* An opened model: its numbers, its files, its tokenizers, and its networks one at a time on a
+ * backend.
  *
  * Opening reads headers only and checks that every tensor is there with the right shape. A network
  * is loaded when its phase comes and given back after it. Knows no video.
@@ -10,20 +10,15 @@
 #include "../checkpoint/checkpoint.h"
 #include "../text/bpe.h"
 #include "config.h"
+#include "parts.h"
 #include "source.h"
 #include "weights.h"
 
-enum hyv_component {
-    HYV_TEXT_ENCODER,   /* Llama */
-    HYV_TEXT_ENCODER_2, /* CLIP */
-    HYV_TRANSFORMER,
-    HYV_VAE,
-    HYV_COMPONENTS
-};
-
 typedef struct hyv_model {
     hyv_model_config config;
+    hyv_parts parts; /* the files that it consists of */
     hyv_checkpoint *file[HYV_COMPONENTS];
+    hyv_names names[HYV_COMPONENTS]; /* how each calls its tensors */
     hyv_bpe *llm_tokens, *clip_tokens;
     hyv_log *log;
 } hyv_model;
@@ -42,12 +37,10 @@ typedef struct hyv_network {
     } net;
 } hyv_network;
 
-/* The folder's name of a component, also its name in messages: "text_encoder". */
-const char *hyv_component_name(enum hyv_component component);
-
-/* On failure nothing stays open. Errors: see hyv_config_load and hyv_checkpoint_open; -ENOTSUP for
- * missing and misshapen tensors. */
-int hyv_model_open(hyv_model *m, const char *folder, hyv_log *log);
+/* `model`, `choice`: see hyv_parts_find; choice may be NULL. On failure nothing stays open. Errors:
+ * see hyv_parts_find, hyv_checkpoint_open and hyv_config_check; -ENOTSUP for missing and misshapen
+ * tensors, -ENOENT for a missing tokenizer. */
+int hyv_model_open(hyv_model *m, const char *model, const hyv_choice *choice, hyv_log *log);
 void hyv_model_close(hyv_model *m);
 
 /* Binds a component's weights on a backend (on a dry one: counts them). */
@@ -58,6 +51,7 @@ void hyv_network_unload(hyv_network *n);
 
 /* Every tensor of every component, see hyv_inspect. Returns the number of missing and misshapen
  * ones, or an error. */
-int hyv_model_inspect(const char *folder, hyv_log *log, hyv_tensor_function *tensor, void *opaque);
+int hyv_model_inspect(const char *model, const hyv_choice *choice, hyv_log *log,
+                      hyv_tensor_function *tensor, void *opaque);
 
 #endif

@@ -177,6 +177,59 @@ static int find_model(char **found, const hyv_options *options, hyv_log *log)
     return err;
 }
 
+/* The value of an option that is a path; unset stays NULL. */
+static char *copy_path(source_of_values s, const char *name, int *err)
+{
+    return *text(s, name) ? copy(s, name, err) : NULL;
+}
+
+/* The folders in which models by name, and tokenizers, are searched. */
+static int list_folders(char ***list, const hyv_options *options)
+{
+    char *folder;
+    int err;
+    for (int i = 0; (err = hyv_options_folder(options, i, &folder)) > 0; i++) {
+        char **grown = hyv_realloc(*list, (size_t)i + 2, sizeof(*grown));
+        if (!grown) {
+            hyv_free_host(folder);
+            return -ENOMEM;
+        }
+        *list = grown;
+        grown[i] = folder;
+        grown[i + 1] = NULL;
+    }
+    return err;
+}
+
+static int choose_parts(hyv_choice *c, const hyv_options *options)
+{
+    static const char *const tokenizers[HYV_TOKENIZERS] = {"tokenizer", "tokenizer_2"};
+    const source_of_values s = {options, NULL};
+    int err = list_folders(&c->folders, options);
+    for (int i = 0; i < HYV_COMPONENTS; i++)
+        c->component[i] = copy_path(s, hyv_component_name((enum hyv_component)i), &err);
+    for (int i = 0; i < HYV_TOKENIZERS; i++)
+        c->tokenizer[i] = copy_path(s, tokenizers[i], &err);
+    c->task = is(s, "task", "t2v")   ? HYV_TASK_T2V
+              : is(s, "task", "i2v") ? HYV_TASK_I2V
+                                     : HYV_TASK_AUTO;
+    return err;
+}
+
+/* A transformer of the user's own is not put into the default model, whose size it has not. */
+static int choose_model(hyv_params *params, const hyv_options *options, hyv_log *log)
+{
+    const source_of_values s = {options, NULL};
+    int err = choose_parts(&params->choice, options);
+    if (err < 0)
+        return hyv_log_error(log, err, "options: not enough memory");
+    if (!params->choice.component[HYV_TRANSFORMER] || hyv_options_is_set(options, "model") ||
+        strcmp(text(s, "model"), hyv_options_value(NULL, NULL, "model")) != 0)
+        return find_model(&params->model, options, log);
+    params->model = hyv_strdup("");
+    return params->model ? 0 : hyv_log_error(log, -ENOMEM, "options: not enough memory");
+}
+
 int hyv_params_model(hyv_params *params, const hyv_options *options, hyv_log *log)
 {
     const source_of_values s = {options, NULL};
@@ -194,7 +247,7 @@ int hyv_params_model(hyv_params *params, const hyv_options *options, hyv_log *lo
     params->precision = is(s, "precision", "bf16") ? HYV_PRODUCTS_BF16 : HYV_PRODUCTS_FP32;
     params->threads = integer(s, "threads", 0);
     params->trace = is(s, "trace", "ops");
-    int err = find_model(&params->model, options, log);
+    int err = choose_model(params, options, log);
     if (err < 0)
         return err;
     params->isa = copy(s, "isa", &err);
@@ -275,6 +328,13 @@ int hyv_params_video(hyv_params *params, const hyv_options *options, const hyv_o
 
 void hyv_params_clear(hyv_params *params)
 {
+    for (int i = 0; i < HYV_COMPONENTS; i++)
+        hyv_free_host(params->choice.component[i]);
+    for (int i = 0; i < HYV_TOKENIZERS; i++)
+        hyv_free_host(params->choice.tokenizer[i]);
+    for (char **folder = params->choice.folders; folder && *folder; folder++)
+        hyv_free_host(*folder);
+    hyv_free_host(params->choice.folders);
     hyv_free_host(params->model);
     hyv_free_host(params->isa);
     hyv_free_host(params->prompt);

@@ -14,6 +14,7 @@
 #include "../base/log.h"
 #include "../hunyuanvideo.h"
 #include "../text/prompt.h"
+#include "parts.h"
 
 enum hyv_tiling_choice {
     HYV_TILE_AUTO, /* as OFFICIAL, which cuts only what is larger than a tile */
@@ -28,11 +29,12 @@ enum { HYV_FAIL_NONE = -2, HYV_FAIL_PLAN = -1 };
 /* Strings are owned. The first half is filled by hyv_params_model, the second by hyv_params_video.
  */
 typedef struct hyv_params {
-    char *model; /* "test", or the path of a folder or file that exists */
-    char *isa;   /* "auto", "c", "avx2", "avx512", "avx512bf16" */
-    int threads; /* 0: as many as the process may use */
+    char *model; /* "test", the path of a folder or file that exists, or "": only components */
+    hyv_choice choice; /* components and tokenizers that stand elsewhere */
+    char *isa;         /* "auto", "c", "avx2", "avx512", "avx512bf16" */
+    int threads;       /* 0: as many as the process may use */
     hyv_precision precision;
-    bool trace;  /* a log line (HYV_LOG_DEBUG) for each operator */
+    bool trace; /* a log line (HYV_LOG_DEBUG) for each operator */
 
     char *prompt;   /* UTF-8, may be "" */
     char *negative; /* UTF-8, may be "" */

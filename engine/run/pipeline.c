@@ -133,15 +133,16 @@ static int pipeline_open(void **self, const hyv_params *params, const hyv_run *r
     p->log = run->log;
     p->watch = (hyv_watch){p, see};
     p->hooks = (hyv_tile_hooks){.opaque = p, .progress = see_tile};
-    int err = hyv_model_open(&p->model, params->model, p->log);
+    int err = hyv_model_open(&p->model, params->model, &params->choice, p->log);
     if (err >= 0)
         err = open_backend(p, params);
     if (err < 0) {
         pipeline_close(self);
         return err;
     }
-    const char *slash = strrchr(params->model, '/');
-    snprintf(p->name, sizeof(p->name), "%s", slash && slash[1] ? slash + 1 : params->model);
+    const char *name = *params->model ? params->model : p->model.parts.part[HYV_TRANSFORMER].path;
+    const char *slash = strrchr(name, '/');
+    snprintf(p->name, sizeof(p->name), "%s", slash && slash[1] ? slash + 1 : name);
     return 0;
 }
 
@@ -473,7 +474,7 @@ static void pipeline_stop(void *self)
 static int pipeline_inspect(const hyv_params *params, const hyv_run *run,
                             hyv_tensor_function *tensor, void *opaque)
 {
-    return hyv_model_inspect(params->model, run->log, tensor, opaque);
+    return hyv_model_inspect(params->model, &params->choice, run->log, tensor, opaque);
 }
 
 const hyv_source hyv_pipeline = {

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "../../kernels/quant.h"
@@ -19,6 +18,7 @@ struct hyv_weights {
     hyv_backend *be;
     hyv_checkpoint *checkpoint;
     const char *component;
+    hyv_names names;
     hyv_log *log;
     void **owned;
     int64_t owned_count, owned_capacity;
@@ -30,7 +30,7 @@ struct hyv_weights {
     void (*report)(void *opaque, const char *name, bool misshapen, const char *note);
 };
 
-enum { COMPLAINTS_MAX = 4, NAME_BYTES_MAX = 320 /* bind.h's names and a suffix */ };
+enum { COMPLAINTS_MAX = 4 };
 
 static void set_error(hyv_weights *w, int err)
 {
@@ -66,8 +66,9 @@ static void complain_shape(hyv_weights *w, const hyv_tensor *t, const int64_t *w
 }
 
 /* The tensor, if it is there and of a type that operators read. */
-static hyv_tensor *find(hyv_weights *w, const char *name)
+static hyv_tensor *find(hyv_weights *w, const hyv_place *place)
 {
+    const char *name = place->name;
     hyv_tensor *t = hyv_checkpoint_find(w->checkpoint, name);
     if (!t) {
         complain(w, name, false, "is missing");
@@ -145,7 +146,9 @@ static const float *load_vector(hyv_weights *w, const hyv_tensor *t, int64_t fir
 static void bind_vector(void *opaque, const float **out, const char *name, int64_t n)
 {
     hyv_weights *w = opaque;
-    const hyv_tensor *t = find(w, name);
+    hyv_place place;
+    hyv_names_place_full(&w->names, name, &place);
+    const hyv_tensor *t = find(w, &place);
     *out = NULL;
     if (!t)
         return;
@@ -159,7 +162,9 @@ static void bind_vector(void *opaque, const float **out, const char *name, int64
 static void bind_table(void *opaque, hyv_mat *out, const char *name, int64_t rows, int64_t cols)
 {
     hyv_weights *w = opaque;
-    const hyv_tensor *t = find(w, name);
+    hyv_place place;
+    hyv_names_place_full(&w->names, name, &place);
+    const hyv_tensor *t = find(w, &place);
     *out = HYV_NO_MAT;
     if (!t)
         return;
@@ -170,11 +175,36 @@ static void bind_table(void *opaque, hyv_mat *out, const char *name, int64_t row
     *out = (hyv_mat){(void *)(uintptr_t)t->data, rows, cols, cols, t->type};
 }
 
-/* Is t a stack of `parts` matrices of this spec? */
-static bool check_matrix(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_spec *s)
+/* The row of the file's matrix at which ours begins; *rows: how many the file's must have. What
+ * follows the head is known to the tail alone, so that any number there is right for the head. */
+static int64_t first_row(const hyv_place *p, const hyv_matrix_spec *s, int64_t found, int64_t *rows)
 {
-    const int64_t rows = s->rows * (s->parts ? s->parts : 1);
-    const bool taps = s->layout == HYV_LAYOUT_TAPS;
+    const int64_t ours = s->rows * (s->parts ? s->parts : 1), first = s->part * s->rows;
+    const int64_t least = (p->index + 1) * ours;
+    *rows = ours;
+    switch (p->slice) {
+    case HYV_SLICE_WHOLE:
+        break;
+    case HYV_SLICE_THIRD:
+        *rows = 3 * ours;
+        return p->index * ours + first;
+    case HYV_SLICE_HEAD:
+        *rows = found > least ? found : least;
+        return p->index * ours + first;
+    case HYV_SLICE_TAIL:
+        *rows = p->index * s->cols + ours;
+        return p->index * s->cols + first;
+    case HYV_SLICE_SWAPPED:
+        return (first + ours / 2) % ours;
+    }
+    return first;
+}
+
+/* Is t, of which `rows` rows are wanted, a matrix of this spec? A convolution may be flattened. */
+static bool check_matrix(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_spec *s,
+                         int64_t rows)
+{
+    const bool taps = s->layout == HYV_LAYOUT_TAPS && !(t->rank == 2 && t->shape[1] == s->cols);
     const int64_t wanted[3] = {rows, taps ? s->cols / s->detail : s->cols, s->detail};
     bool ok = t->rank >= 2 && t->shape[0] == rows && t->shape[1] == wanted[1];
     int64_t rest = 1;
@@ -216,12 +246,13 @@ static void order_taps(uint8_t *dst, const uint8_t *src, const hyv_matrix_spec *
                    src + (size_t)(c * s->detail + tap) * size, size);
 }
 
-/* Row `row` of the kernels' matrix, of type `type`. A row keeps the file's type, whole blocks of it
+/* Row `row` of the kernels' matrix, of type `type`, from the file's, in which ours begins at row
+ * `begin`. A row keeps the file's type, whole blocks of it
  * if it has blocks; where that cannot be it becomes f32, by way of `values` [cols]. */
-static void repack_row(uint8_t *dst, const hyv_tensor *t, const hyv_matrix_spec *s, int64_t row,
-                       hyv_type type, float *values)
+static void repack_row(uint8_t *dst, const hyv_tensor *t, const hyv_matrix_spec *s, int64_t begin,
+                       int64_t row, hyv_type type, float *values)
 {
-    const int64_t first = (s->part * s->rows + source_row(s, row)) * s->cols;
+    const int64_t first = (begin + source_row(s, row)) * s->cols;
     const uint8_t *src = t->data;
     if (type == t->type) {
         src += hyv_type_step(type, first);
@@ -236,7 +267,8 @@ static void repack_row(uint8_t *dst, const hyv_tensor *t, const hyv_matrix_spec 
 }
 
 /* A copy of the matrix in the kernels' layout, in backend memory. */
-static void *repack(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_spec *s, hyv_type type)
+static void *repack(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_spec *s, int64_t begin,
+                    hyv_type type)
 {
     const size_t row_bytes = hyv_type_size(type, s->cols);
     uint8_t *device = own(w, (size_t)s->rows * row_bytes);
@@ -250,7 +282,7 @@ static void *repack(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_spec *
         device = NULL;
     } else {
         for (int64_t row = 0; row < s->rows; row++)
-            repack_row(host + (size_t)row * row_bytes, t, s, row, type, values);
+            repack_row(host + (size_t)row * row_bytes, t, s, begin, row, type, values);
         if (!direct)
             w->be->ops->fetch(w->be, device, host, (size_t)s->rows * row_bytes);
     }
@@ -260,55 +292,52 @@ static void *repack(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_spec *
     return device;
 }
 
-/* Without memory of its own: a name that could not be made would look like a missing tensor. */
-static const char *join_name(char name[NAME_BYTES_MAX], const char *module, const char *suffix)
+/* fp8 matrices may have a scale: `scale_weight` (ComfyUI's older files), `weight_scale` (newer),
+ * one for all rows or one for each. */
+static void bind_scale(hyv_weights *w, hyv_weight *out, const char *module,
+                       const hyv_matrix_spec *s)
 {
-    snprintf(name, NAME_BYTES_MAX, "%s.%s", module, suffix);
-    return name;
-}
-
-static hyv_tensor *find_suffixed(hyv_weights *w, const char *module, const char *suffix)
-{
-    char name[NAME_BYTES_MAX];
-    return hyv_checkpoint_find(w->checkpoint, join_name(name, module, suffix));
-}
-
-/* fp8 matrices may have a scale: `scale_weight` (ComfyUI's older files), `weight_scale` (newer). */
-static void bind_scale(hyv_weights *w, hyv_weight *out, const char *module, int64_t rows)
-{
+    static const char *const suffixes[] = {"scale_weight", "weight_scale"};
+    hyv_place place;
+    hyv_tensor *t = NULL;
     if (out->w.type != HYV_F8_E4M3 && out->w.type != HYV_F8_E5M2)
         return;
-    hyv_tensor *t = find_suffixed(w, module, "scale_weight");
-    if (!t)
-        t = find_suffixed(w, module, "weight_scale");
+    for (size_t i = 0; !t && i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+        hyv_names_place(&w->names, module, suffixes[i], &place);
+        t = hyv_checkpoint_find(w->checkpoint, place.name);
+    }
     if (!t)
         return;
     t->used++;
+    int64_t rows;
+    const int64_t first = first_row(&place, s, t->count, &rows);
     if ((t->count != 1 && t->count != rows) || !hyv_type_is_float(t->type)) {
         complain_shape(w, t, &rows, 1);
         return;
     }
-    out->scale = load_vector(w, t, 0, t->count, HYV_LAYOUT_PLAIN, 0);
-    out->scales = t->count;
+    out->scales = t->count == 1 ? 1 : s->rows;
+    out->scale = load_vector(w, t, t->count == 1 ? 0 : first, out->scales, HYV_LAYOUT_PLAIN, 0);
 }
 
 static void bind_bias(hyv_weights *w, hyv_weight *out, const char *module, const hyv_matrix_spec *s)
 {
-    char name[NAME_BYTES_MAX];
-    const hyv_tensor *t = find(w, join_name(name, module, "bias"));
-    const int64_t rows = s->rows * (s->parts ? s->parts : 1);
+    hyv_place place;
+    int64_t rows;
+    hyv_names_place(&w->names, module, "bias", &place);
+    const hyv_tensor *t = find(w, &place);
     if (!t)
         return;
+    const int64_t first = first_row(&place, s, t->count, &rows);
     if (t->count != rows) {
         complain_shape(w, t, &rows, 1);
         return;
     }
-    out->bias = load_vector(w, t, s->part * s->rows, s->rows, layout_of(t, s), s->detail);
+    out->bias = load_vector(w, t, first, s->rows, layout_of(t, s), s->detail);
 }
 
 /* The matrix itself: where it lies, or a copy if the kernels need another layout. */
 static void bind_data(hyv_weights *w, hyv_weight *out, const hyv_tensor *t,
-                      const hyv_matrix_spec *s)
+                      const hyv_matrix_spec *s, int64_t begin)
 {
     const bool blocks = !hyv_type_is_float(t->type);
     const bool cut = s->layout == HYV_LAYOUT_TAPS || s->cols % hyv_type_block(t->type) != 0;
@@ -316,10 +345,9 @@ static void bind_data(hyv_weights *w, hyv_weight *out, const hyv_tensor *t,
     const size_t bytes = hyv_type_size(type, s->rows * s->cols);
     void *data;
     if (s->layout != HYV_LAYOUT_PLAIN || type != t->type) {
-        data = repack(w, t, s, type);
+        data = repack(w, t, s, begin, type);
     } else {
-        const uint8_t *src =
-            (const uint8_t *)t->data + hyv_type_step(type, s->part * s->rows * s->cols);
+        const uint8_t *src = (const uint8_t *)t->data + hyv_type_step(type, begin * s->cols);
         data = (void *)(uintptr_t)src;
         if (w->be->ops->dry || w->be->ops->host_memory) {
             w->mapped_bytes += bytes;
@@ -335,21 +363,24 @@ static void bind_data(hyv_weights *w, hyv_weight *out, const hyv_tensor *t,
 static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const hyv_matrix_spec *s)
 {
     hyv_weights *w = opaque;
-    char name[NAME_BYTES_MAX];
-    const hyv_tensor *t = find(w, join_name(name, module, "weight"));
+    hyv_place place;
+    int64_t rows = 0;
+    hyv_names_place(&w->names, module, "weight", &place);
+    const hyv_tensor *t = find(w, &place);
     *out = (hyv_weight){0};
-    if (t && check_matrix(w, t, s)) {
+    const int64_t begin = t ? first_row(&place, s, t->rank ? t->shape[0] : 0, &rows) : 0;
+    if (t && check_matrix(w, t, s, rows)) {
         hyv_matrix_spec spec = *s;
         spec.layout = layout_of(t, s);
-        bind_data(w, out, t, &spec);
-        bind_scale(w, out, module, s->rows);
+        bind_data(w, out, t, &spec, begin);
+        bind_scale(w, out, module, s);
     }
     if (s->bias)
         bind_bias(w, out, module, s);
 }
 
 int hyv_weights_new(hyv_weights **out, hyv_backend *be, hyv_checkpoint *checkpoint,
-                    const char *component, hyv_log *log)
+                    const hyv_names *names, const char *component, hyv_log *log)
 {
     hyv_weights *w = hyv_calloc(1, sizeof(*w));
     *out = w;
@@ -358,6 +389,7 @@ int hyv_weights_new(hyv_weights **out, hyv_backend *be, hyv_checkpoint *checkpoi
     w->be = be;
     w->checkpoint = checkpoint;
     w->component = component;
+    w->names = *names;
     w->log = log;
     return 0;
 }

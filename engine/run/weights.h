@@ -11,15 +11,15 @@
 #define HYV_RUN_WEIGHTS_H
 
 #include "../base/log.h"
-#include "../checkpoint/checkpoint.h"
+#include "../checkpoint/names.h"
 #include "../model/bind.h"
 
 typedef struct hyv_weights hyv_weights;
 
-/* `component` names the part in messages ("transformer"). checkpoint and backend must outlive the
- * set. */
+/* `names`: how the file calls our tensors. `component` names the part in messages ("transformer").
+ * checkpoint and backend must outlive the set. */
 int hyv_weights_new(hyv_weights **w, hyv_backend *be, hyv_checkpoint *checkpoint,
-                    const char *component, hyv_log *log);
+                    const hyv_names *names, const char *component, hyv_log *log);
 void hyv_weights_free(hyv_weights **w);
 
 /* A binder that fills a model's weights from this set. After the bind call hyv_weights_status tells

@@ -2,8 +2,9 @@
  *
  * hyv_bpe_open reads a tokenizer folder: tokenizer.json (Llama-3's kind: split expression, byte
  * level, ignore_merges, BOS by the post-processor; or CLIP's kind: NFC, lower case, "</w>"), or
- * vocab.json + merges.txt (CLIP). What kind it is comes from the files. Splitting is done by PCRE2
- * with Unicode properties, normalisation by utf8proc. Knows nothing of prompts' templates.
+ * vocab.json + merges.txt (CLIP). What kind it is comes from the files; tokenizer.json or
+ * vocab.json may also be named themselves. Splitting is done by PCRE2 with Unicode properties,
+ * normalisation by utf8proc. Knows nothing of prompts' templates.
  */
 #ifndef HYV_TEXT_BPE_H
 #define HYV_TEXT_BPE_H
@@ -15,7 +16,7 @@
 
 typedef struct hyv_bpe hyv_bpe;
 
-int hyv_bpe_open(hyv_bpe **bpe, const char *folder, hyv_log *log);
+int hyv_bpe_open(hyv_bpe **bpe, const char *path, hyv_log *log);
 void hyv_bpe_close(hyv_bpe **bpe);
 
 /* Encodes UTF-8 `text` (length bytes). Special tokens that stand literally in the text become their

@@ -317,7 +317,8 @@ static int read_config(hyv_bpe_reader *r, const char *path, bool added)
     int err = hyv_path_is_file(path) ? hyv_json_load(&r->doc, path, FILE_BYTES_MAX, r->log) : 0;
     for (int i = 0; i < 3 && !err; i++) {
         const char *text = config_token(&r->doc, keys[i]);
-        if (!text && added)
+        /* Beside this pair may stand the other tokenizer's configuration. */
+        if (added && (!text || hyv_bpe_token(r->bpe, text) < 0))
             text = usual[i];
         if (*ids[i] >= 0 || !text || (i == 2 && !added))
             continue;
@@ -341,19 +342,29 @@ static void number_bytes(hyv_bpe *bpe)
     }
 }
 
-static int read_folder(hyv_bpe_reader *r, const char *folder)
+/* `path`: the folder, or the one of its files that is to be read. */
+static int read_path(hyv_bpe_reader *r, const char *path)
 {
     static const char *const names[] = {"tokenizer.json", "vocab.json", "merges.txt",
                                         "tokenizer_config.json"};
+    const bool file = hyv_path_is_file(path);
+    const char *slash = file ? strrchr(path, '/') : NULL;
+    const char *name = slash ? slash + 1 : path;
+    char *folder = !file   ? hyv_strdup(path)
+                   : slash ? hyv_strndup(path, (size_t)(slash - path) + 1)
+                           : hyv_strdup(".");
     char *paths[4];
-    bool memory = true;
+    bool memory = folder != NULL;
     for (int i = 0; i < 4; i++)
-        memory &= (paths[i] = hyv_path_join(folder, names[i])) != NULL;
+        memory &= (paths[i] = folder ? hyv_path_join(folder, names[i]) : NULL) != NULL;
+    const bool pair = file && strcmp(name, names[1]) == 0;
     int err;
     bool clip = false;
     if (!memory)
         err = hyv_bpe_no_memory(r);
-    else if (hyv_path_is_file(paths[0]))
+    else if (file && !pair)
+        err = read_tokenizer_json(r, path);
+    else if (!pair && hyv_path_is_file(paths[0]))
         err = read_tokenizer_json(r, paths[0]);
     else if (hyv_path_is_file(paths[1]) && (clip = hyv_path_is_file(paths[2])))
         err = read_clip_files(r, paths[1], paths[2]);
@@ -365,6 +376,7 @@ static int read_folder(hyv_bpe_reader *r, const char *folder)
         err = read_config(r, paths[3], clip);
     for (int i = 0; i < 4; i++)
         hyv_free_host(paths[i]);
+    hyv_free_host(folder);
     return err;
 }
 
@@ -394,7 +406,7 @@ static bool make_contexts(hyv_bpe *bpe)
     return true;
 }
 
-int hyv_bpe_open(hyv_bpe **out, const char *folder, hyv_log *log)
+int hyv_bpe_open(hyv_bpe **out, const char *path, hyv_log *log)
 {
     *out = NULL;
     hyv_bpe *bpe = hyv_calloc(1, sizeof(*bpe));
@@ -406,7 +418,7 @@ int hyv_bpe_open(hyv_bpe **out, const char *folder, hyv_log *log)
     if (!make_contexts(bpe))
         err = hyv_log_error(log, -ENOMEM, "not enough memory for the tokenizer");
     else
-        err = read_folder(&r, folder);
+        err = read_path(&r, path);
     if (err) {
         hyv_bpe_close(&bpe);
         return err;

@@ -98,7 +98,7 @@ static inline bool fixture_golden(vae_fixture *f, const char *isa, int threads)
         return false;
     bool ok = fixture_config(&config, &f->log) &&
               hyv_checkpoint_open(&f->checkpoint, "tests/golden/t2v/vae", &f->log) == 0 &&
-              hyv_weights_new(&f->weights, f->be, f->checkpoint, "vae", &f->log) == 0;
+              hyv_weights_new(&f->weights, f->be, f->checkpoint, &(hyv_names){0}, "vae", &f->log) == 0;
     if (ok) {
         const hyv_binder binder = hyv_weights_binder(f->weights);
         hyv_vae_bind(&f->vae, &config, &binder);

@@ -320,7 +320,8 @@ static void check_damage(void)
     m = geometries[0].model;
     m.condition = "latent_concat";
     expect_refusal(&m, "image to video", "image-to-video", false);
-    expect_refusal(&geometries[0].model, "swapped folders", "transformer/config.json", true);
+    expect_refusal(&geometries[0].model, "swapped folders", "this is the vae, not the transformer",
+                   true);
 }
 
 int main(void)

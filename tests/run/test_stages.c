@@ -294,7 +294,7 @@ int main(int argc, char **argv)
     golden_case c;
     if (!CHECK(hyv_backend_open(&be, "cpu", &config) == 0) ||
         !CHECK(hyv_arena_resize(be, (size_t)64 << 20) == 0) ||
-        !CHECK(hyv_model_open(&m, GOLDEN_FOLDER "/t2v", &test_log) >= 0) || !golden_open(&all))
+        !CHECK(hyv_model_open(&m, GOLDEN_FOLDER "/t2v", NULL, &test_log) >= 0) || !golden_open(&all))
         return check_done();
     check_tables(&m);
     check_one_call(&m, be);
