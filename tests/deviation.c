@@ -153,7 +153,7 @@ float *deviation_prediction(hyv_options *o, const char *precision, const char *i
     if (err >= 0)
         err = hyv_params_video(&p, o, NULL, &log);
     if (err >= 0)
-        err = hyv_model_open(&m, p.model, &log);
+        err = hyv_model_open(&m, p.model, NULL, &log);
     if (err >= 0) {
         const hyv_backend_config config = {.isa = p.isa, .precision = p.precision};
         err = hyv_backend_open(&be, "cpu", &config);
