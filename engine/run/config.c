@@ -211,12 +211,6 @@ static int load_llama(hyv_llama_config *c, const char *path, hyv_log *log)
     c->theta = rope_theta(&r);
     if (!r.err && (get_bool(&r, "attention_bias", false) || get_bool(&r, "mlp_bias", false)))
         refuse(&r, -ENOTSUP, "attention_bias or mlp_bias", "true", "layers without biases");
-    if (!r.err && (c->heads % c->kv_heads || c->head_dim % 2 || c->head_dim < 2))
-        r.err = hyv_log_error(log, -EBADMSG,
-                              "%s: %lld heads of %lld with %lld key heads: key heads must divide "
-                              "the heads, and a head must have an even size",
-                              r.path, (long long)c->heads, (long long)c->head_dim,
-                              (long long)c->kv_heads);
     return reader_close(&r);
 }
 
@@ -244,9 +238,6 @@ static int load_clip(hyv_clip_config *c, const char *path, hyv_log *log)
     c->positions =
         get_or(&r, "max_position_embeddings", 1, 65536, c->positions ? c->positions : 77);
     c->eps = get_number(&r, "layer_norm_eps", 0.0, 1.0, 1e-5);
-    if (!r.err && c->width % c->heads)
-        r.err = hyv_log_error(log, -EBADMSG, "%s: hidden_size %lld is not a multiple of %lld heads",
-                              r.path, (long long)c->width, (long long)c->heads);
     return reader_close(&r);
 }
 
@@ -368,9 +359,12 @@ static const char *untold(const hyv_model_config *c, enum hyv_component componen
         {HYV_TEXT_ENCODER, c->llama.mlp_width, "intermediate_size"},
         {HYV_TEXT_ENCODER, c->llama.heads, "num_attention_heads"},
         {HYV_TEXT_ENCODER, c->llama.kv_heads, "num_key_value_heads"},
+        {HYV_TEXT_ENCODER, c->llama.head_dim, "head_dim"},
+        {HYV_TEXT_ENCODER, c->llama.vocabulary, "vocab_size"},
         {HYV_TEXT_ENCODER_2, c->clip.width, "hidden_size"},
         {HYV_TEXT_ENCODER_2, c->clip.layers, "num_hidden_layers"},
         {HYV_TEXT_ENCODER_2, c->clip.mlp_width, "intermediate_size"},
+        {HYV_TEXT_ENCODER_2, c->clip.vocabulary, "vocab_size"},
         {HYV_TEXT_ENCODER_2, c->clip.positions, "max_position_embeddings"},
         {HYV_TEXT_ENCODER_2, c->clip.heads, "num_attention_heads"},
         {HYV_VAE, c->vae.blocks, "block_out_channels"},
@@ -400,6 +394,16 @@ int hyv_config_check(hyv_model_config *config, enum hyv_component component, con
                              "%s: this is an image-to-video model (%lld input channels, %lld "
                              "output channels), which text-to-video cannot run",
                              file, (long long)c->dit.in_channels, (long long)c->dit.out_channels);
+    const hyv_llama_config *l = &c->llama;
+    if (component == HYV_TEXT_ENCODER && (l->heads % l->kv_heads || l->head_dim % 2))
+        return hyv_log_error(log, -EBADMSG,
+                             "%s: %lld heads of %lld with %lld key heads: key heads must divide "
+                             "the heads, and a head must have an even size",
+                             file, (long long)l->heads, (long long)l->head_dim,
+                             (long long)l->kv_heads);
+    if (component == HYV_TEXT_ENCODER_2 && c->clip.width % c->clip.heads)
+        return hyv_log_error(log, -EBADMSG, "%s: hidden_size %lld is not a multiple of %lld heads",
+                             file, (long long)c->clip.width, (long long)c->clip.heads);
     const char *fault = component == HYV_VAE ? hyv_vae_config_fault(&c->vae) : NULL;
     return fault ? hyv_log_error(log, -ENOTSUP, "%s: %s", file, fault) : 0;
 }

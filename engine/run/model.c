@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../base/util.h"
+#include "gguf_tokenizer.h"
 #include "variant.h"
 
 static int refuse_file(const hyv_model *m, enum hyv_component c, const hyv_identity *found)
@@ -80,7 +81,10 @@ static int open_tokens(hyv_model *m, enum hyv_tokenizer which, const char *model
     int err = hyv_parts_tokenizer(&path, &looked, &m->parts, which, model, choice, m->log);
     if (err > 0)
         err = hyv_bpe_open(bpe, path, m->log);
-    else if (err == 0)
+    else if (err == 0 && which == HYV_TOKENIZER_LLAMA)
+        err = hyv_gguf_tokenizer(bpe, m->file[HYV_TEXT_ENCODER],
+                                 m->parts.part[HYV_TEXT_ENCODER].path, m->log);
+    if (err >= 0 && !*bpe)
         err = hyv_log_error(m->log, -ENOENT,
                             "there is no tokenizer for the %s: put %s into one of %s, or set "
                             "option %s to where it is",

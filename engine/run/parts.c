@@ -378,25 +378,26 @@ bool hyv_parts_fast(const hyv_parts *parts)
 
 enum { TOKENIZER_BYTES_MAX = 64 << 20 };
 
-/* Each family has a token that the other has not. */
-static bool is_tokenizer_for(enum hyv_tokenizer which, const char *path)
-{
-    static const char *const own[HYV_TOKENIZERS] = {"<|start_header_id|>", "<|startoftext|>"};
-    char *text;
-    size_t size;
-    if (hyv_file_read(&text, &size, path, TOKENIZER_BYTES_MAX) < 0)
-        return false;
-    const bool is = strstr(text, own[which]) != NULL;
-    hyv_free_host(text);
-    return is;
-}
-
 typedef struct finder {
     char *path; /* found */
     hyv_string *looked;
     enum hyv_tokenizer which;
     bool short_of_memory;
 } finder;
+
+/* Each family has a token that the other has not. */
+static bool is_wanted(finder *f, const char *path)
+{
+    static const char *const own[HYV_TOKENIZERS] = {"<|start_header_id|>", "<|startoftext|>"};
+    char *text;
+    size_t size;
+    const int err = hyv_file_read(&text, &size, path, TOKENIZER_BYTES_MAX);
+    f->short_of_memory |= err == -ENOMEM;
+    const bool is = err >= 0 && strstr(text, own[f->which]) != NULL;
+    if (err >= 0)
+        hyv_free_host(text);
+    return is;
+}
 
 /* A folder's files of the right kind. */
 static void try_folder(finder *f, const char *folder)
@@ -410,7 +411,7 @@ static void try_folder(finder *f, const char *folder)
         hyv_string_append(f->looked, "%s%s", f->looked->length ? ", " : "", folder);
     for (int i = 0; i < 2 && !f->path; i++) {
         f->short_of_memory |= !join_file(&f->path, folder, names[i]);
-        if (f->path && !is_tokenizer_for(f->which, f->path)) {
+        if (f->path && !is_wanted(f, f->path)) {
             hyv_free_host(f->path);
             f->path = NULL;
         }
@@ -434,8 +435,10 @@ static int take_named(finder *f, const char *path, hyv_log *log)
                              path);
     if (hyv_path_is_folder(path))
         try_folder(f, path);
-    else if (is_tokenizer_for(f->which, path))
-        f->path = hyv_strdup(path);
+    else if (is_wanted(f, path))
+        f->short_of_memory |= !(f->path = hyv_strdup(path));
+    if (!f->path && f->short_of_memory)
+        return no_memory(log);
     if (!f->path)
         return hyv_log_error(log, -EBADMSG, "option %s: %s is no tokenizer of %s", option, path,
                              f->which == HYV_TOKENIZER_LLAMA
@@ -458,7 +461,7 @@ static void look_around(finder *f, const hyv_parts *parts, const char *model,
     try_inside(f, folder);
     try_inside(f, above);
     for (int i = 0; i < parts->tokenizer_count && !f->path; i++)
-        if (is_tokenizer_for(f->which, parts->tokenizers[i]))
+        if (is_wanted(f, parts->tokenizers[i]))
             f->short_of_memory |= !(f->path = hyv_strdup(parts->tokenizers[i]));
     if (*model && hyv_path_is_folder(model))
         try_folder(f, model);
@@ -479,8 +482,10 @@ int hyv_parts_tokenizer(char **path, hyv_string *looked, const hyv_parts *parts,
         err = take_named(&f, choice->tokenizer[which], log);
     else
         look_around(&f, parts, model, choice);
-    if (err >= 0 && !f.path && f.short_of_memory)
-        err = no_memory(log);
+    if (f.short_of_memory) {
+        hyv_free_host(f.path);
+        return err < 0 ? err : no_memory(log);
+    }
     *path = f.path;
     return err < 0 ? err : f.path != NULL;
 }

@@ -95,6 +95,28 @@ static void read_transformer(hyv_dit_config *c, shapes s)
 
 /* ---- the text encoders ----------------------------------------------------------------------- */
 
+static int64_t told(const hyv_metadata *m, const char *key, int64_t max, int64_t otherwise)
+{
+    int64_t value;
+    return hyv_metadata_int(m, key, &value) && value > 0 && value <= max ? value : otherwise;
+}
+
+/* A GGUF file says more than its shapes do. */
+static void read_llama_keys(hyv_llama_config *c, const hyv_metadata *m)
+{
+    double value;
+    c->heads = told(m, "llama.attention.head_count", HYV_HEADS_MAX, c->heads);
+    c->kv_heads = told(m, "llama.attention.head_count_kv", HYV_HEADS_MAX, c->kv_heads);
+    c->head_dim = told(m, "llama.rope.dimension_count", HYV_HEAD_DIM_MAX, c->head_dim);
+    if (!c->head_dim)
+        c->head_dim = ratio(c->width, c->heads);
+    if (hyv_metadata_float(m, "llama.attention.layer_norm_rms_epsilon", &value) && value >= 0 &&
+        value <= 1)
+        c->eps = value;
+    if (hyv_metadata_float(m, "llama.rope.freq_base", &value) && value >= 1 && value <= 1e12)
+        c->theta = value;
+}
+
 static void read_llama(hyv_llama_config *c, shapes s)
 {
     c->width = size_of(s, "embed_tokens.weight", 1, HYV_WIDTH_MAX);
@@ -103,11 +125,12 @@ static void read_llama(hyv_llama_config *c, shapes s)
     c->mlp_width = size_of(s, "layers.0.mlp.gate_proj.weight", 0, 16 * HYV_WIDTH_MAX);
     c->eps = 1e-5;
     c->theta = 500000.0;
-    if (c->width != 4096) /* heads of 128, as in Llama 3 8B, cannot be known of others */
-        return;
-    c->head_dim = 128;
-    c->heads = ratio(size_of(s, "layers.0.self_attn.q_proj.weight", 0, HYV_WIDTH_MAX), 128);
-    c->kv_heads = ratio(size_of(s, "layers.0.self_attn.k_proj.weight", 0, HYV_WIDTH_MAX), 128);
+    if (c->width == 4096) { /* heads of 128, as in Llama 3 8B, cannot be known of others */
+        c->head_dim = 128;
+        c->heads = ratio(size_of(s, "layers.0.self_attn.q_proj.weight", 0, HYV_WIDTH_MAX), 128);
+        c->kv_heads = ratio(size_of(s, "layers.0.self_attn.k_proj.weight", 0, HYV_WIDTH_MAX), 128);
+    }
+    read_llama_keys(c, hyv_checkpoint_metadata(s.c));
 }
 
 static void read_clip(hyv_clip_config *c, shapes s)

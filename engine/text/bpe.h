@@ -17,6 +17,8 @@
 typedef struct hyv_bpe hyv_bpe;
 
 int hyv_bpe_open(hyv_bpe **bpe, const char *path, hyv_log *log);
+/* The same from the text of a tokenizer.json, which messages call `name`. */
+int hyv_bpe_parse(hyv_bpe **bpe, const char *text, size_t size, const char *name, hyv_log *log);
 void hyv_bpe_close(hyv_bpe **bpe);
 
 /* Encodes UTF-8 `text` (length bytes). Special tokens that stand literally in the text become their

@@ -218,14 +218,13 @@ static int read_model(hyv_bpe_reader *r, const json_t *model)
     return err;
 }
 
-static int read_tokenizer_json(hyv_bpe_reader *r, const char *path)
+/* The document that is open, which this closes. */
+static int read_document(hyv_bpe_reader *r)
 {
-    int err = hyv_json_load(&r->doc, path, FILE_BYTES_MAX, r->log);
-    if (err)
-        return err;
+    int err = 0;
     const json_t *model = json_object_get(r->doc.root, "model");
     if (!json_is_object(model))
-        err = hyv_log_error(r->log, -EBADMSG, "%s: has no 'model'", path);
+        err = hyv_log_error(r->log, -EBADMSG, "%s: has no 'model'", r->doc.name);
     if (!err)
         err = read_model(r, model);
     if (!err)
@@ -237,6 +236,12 @@ static int read_tokenizer_json(hyv_bpe_reader *r, const char *path)
                                 read_post_processor);
     hyv_json_close(&r->doc);
     return err;
+}
+
+static int read_tokenizer_json(hyv_bpe_reader *r, const char *path)
+{
+    const int err = hyv_json_load(&r->doc, path, FILE_BYTES_MAX, r->log);
+    return err ? err : read_document(r);
 }
 
 /* CLIP's older pair of files. */
@@ -406,8 +411,10 @@ static bool make_contexts(hyv_bpe *bpe)
     return true;
 }
 
-int hyv_bpe_open(hyv_bpe **out, const char *path, hyv_log *log)
+/* From a text if there is one, else from a folder or file. */
+static int open_any(hyv_bpe **out, const char *path, const char *text, size_t size, hyv_log *log)
 {
+    enum { DEPTH = 32 };
     *out = NULL;
     hyv_bpe *bpe = hyv_calloc(1, sizeof(*bpe));
     if (!bpe)
@@ -417,8 +424,10 @@ int hyv_bpe_open(hyv_bpe **out, const char *path, hyv_log *log)
     int err;
     if (!make_contexts(bpe))
         err = hyv_log_error(log, -ENOMEM, "not enough memory for the tokenizer");
-    else
+    else if (!text)
         err = read_path(&r, path);
+    else if (!(err = hyv_json_parse(&r.doc, text, size, DEPTH, path, log)))
+        err = read_document(&r);
     if (err) {
         hyv_bpe_close(&bpe);
         return err;
@@ -426,6 +435,16 @@ int hyv_bpe_open(hyv_bpe **out, const char *path, hyv_log *log)
     number_bytes(bpe);
     *out = bpe;
     return 0;
+}
+
+int hyv_bpe_open(hyv_bpe **out, const char *path, hyv_log *log)
+{
+    return open_any(out, path, NULL, 0, log);
+}
+
+int hyv_bpe_parse(hyv_bpe **out, const char *text, size_t size, const char *name, hyv_log *log)
+{
+    return open_any(out, name, text, size, log);
 }
 
 static void free_regex(hyv_regex *r)

@@ -71,12 +71,77 @@ static void order_rows(char *data, const renamed *r)
     }
 }
 
+static void put_array(gguf_file *f, const char *key, uint32_t type, int64_t count)
+{
+    gguf_key(f, key, HYV_VALUE_ARRAY);
+    gguf_put(&f->values, type, 4);
+    gguf_put(&f->values, (uint64_t)count, 8);
+}
+
+static void put_text(gguf_file *f, const char *text)
+{
+    gguf_put_string(&f->values, text, strlen(text));
+}
+
+enum { VOCABULARY = 896 };
+
+/* The reference's tokenizer.json as llama.cpp's keys. */
+static void put_tokenizer(gguf_file *f)
+{
+    static const char *tokens[VOCABULARY];
+    bool special[VOCABULARY] = {false};
+    json_t *doc = json_load_file(T2V "/tokenizer/tokenizer.json", 0, NULL), *value;
+    const json_t *model = json_object_get(doc, "model"), *merges;
+    const char *text;
+    size_t i;
+    static char unused[VOCABULARY][16];
+    for (int id = 0; id < VOCABULARY; id++) {
+        snprintf(unused[id], sizeof(unused[id]), "[PAD%d]", id);
+        tokens[id] = unused[id];
+    }
+    json_object_foreach(json_object_get(model, "vocab"), text, value)
+        tokens[json_integer_value(value)] = text;
+    json_array_foreach(json_object_get(doc, "added_tokens"), i, value)
+    {
+        const json_int_t id = json_integer_value(json_object_get(value, "id"));
+        tokens[id] = json_string_value(json_object_get(value, "content"));
+        special[id] = true;
+    }
+    gguf_key_string(f, "tokenizer.ggml.model", "gpt2");
+    gguf_key_string(f, "tokenizer.ggml.pre", "llama-bpe");
+    put_array(f, "tokenizer.ggml.tokens", HYV_VALUE_STRING, VOCABULARY);
+    for (int id = 0; id < VOCABULARY; id++) {
+        put_text(f, tokens[id]);
+        if (strcmp(tokens[id], "<|begin_of_text|>") == 0)
+            special[id] = true;
+    }
+    put_array(f, "tokenizer.ggml.token_type", HYV_VALUE_I32, VOCABULARY);
+    for (int id = 0; id < VOCABULARY; id++)
+        gguf_put(&f->values, special[id] ? 3 : 1, 4);
+    merges = json_object_get(model, "merges");
+    put_array(f, "tokenizer.ggml.merges", HYV_VALUE_STRING, (int64_t)json_array_size(merges));
+    json_array_foreach(merges, i, value)
+    {
+        char pair[512];
+        snprintf(pair, sizeof(pair), "%s %s", json_string_value(json_array_get(value, 0)),
+                 json_string_value(json_array_get(value, 1)));
+        put_text(f, json_is_string(value) ? json_string_value(value) : pair);
+    }
+    for (uint32_t id = 0; id < VOCABULARY; id++)
+        if (strcmp(tokens[id], "<|begin_of_text|>") == 0)
+            gguf_key_u32(f, "tokenizer.ggml.bos_token_id", id);
+    json_decref(doc);
+}
+
 /* As llama.cpp's converter leaves a Llama. */
 static void write_gguf(const char *path, const renamed *list, int count)
 {
     gguf_file f = {0};
     const float zero = 0.0f;
     gguf_key_string(&f, "general.architecture", "llama");
+    gguf_key_u32(&f, "llama.attention.head_count", 6);
+    gguf_key_u32(&f, "llama.attention.head_count_kv", 2);
+    put_tokenizer(&f);
     for (int i = 0; i < count; i++) {
         const renamed *r = &list[i];
         char *rows = r->head ? malloc(r->from->size_bytes) : NULL;
@@ -476,6 +541,25 @@ static void check_single_files(void)
                    -ENOTSUP, (const char *const[]){"this is the transformer, not the vae", NULL});
 }
 
+/* A GGUF file of the language model tells its heads and has a tokenizer inside. */
+static void check_gguf_alone(void)
+{
+    char path[HYV_COMPONENTS][PATH_BYTES], clip[PATH_BYTES];
+    link_to(T2V "/tokenizer_2", "alone/clip");
+    write_form(&forms[6], "alone/llama.gguf");
+    place(path[0], "alone/llama.gguf");
+    place(path[1], "loose/b.bin");
+    place(path[2], "loose/c.bin");
+    place(path[3], "loose/d.bin");
+    place(clip, "alone/clip");
+    expect_same("keys of a GGUF file", (const setting[]){{"text_encoder", path[0]},
+                                                         {"text_encoder_2", path[1]},
+                                                         {"transformer", path[2]},
+                                                         {"vae", path[3]},
+                                                         {"tokenizer_2", clip},
+                                                         {NULL, NULL}});
+}
+
 static void check_ambiguous(void)
 {
     char path[PATH_BYTES], second[PATH_BYTES];
@@ -636,6 +720,7 @@ int main(void)
     check_forms();
     check_layouts();
     check_single_files();
+    check_gguf_alone();
     check_ambiguous();
     check_families();
     hyv_backend_close(&be);
