@@ -232,9 +232,11 @@ static void write_shard(const char *path, const tiny_model *m, const recorder *r
     if (CHECK_MSG(f != NULL, "%s cannot be written", path)) {
         fwrite(&length, sizeof(length), 1, f);
         fwrite(hyv_string_text(&header), 1, length, f);
-        for (int i = first; i < r->count; i += step)
+        for (int i = first; i < r->count && !m->bare; i += step)
             if (!skipped(m, &r->list[i]))
                 write_values(f, m, &r->list[i], s);
+        if (m->bare)
+            CHECK(fflush(f) == 0 && ftruncate(fileno(f), (off_t)(8 + length) + offset) == 0);
         CHECK_MSG(!ferror(f) && fclose(f) == 0, "%s cannot be written", path);
     }
     hyv_string_free(&header);
@@ -368,7 +370,7 @@ bool tiny_write(const tiny_model *m, char folder[64])
     if (!CHECK_MSG(mkdtemp(folder) != NULL, "no temporary folder"))
         return false;
     hyv_string_append(&s, "{\"_class_name\":\"HunyuanVideoPipeline\"}");
-    put_file(folder, "model_index.json", &s);
+    put_file(folder, m->bare ? "notes.json" : "model_index.json", &s);
     link_golden(folder, "tokenizer");
     link_golden(folder, "tokenizer_2");
     char path[PATH_BYTES];
@@ -376,7 +378,7 @@ bool tiny_write(const tiny_model *m, char folder[64])
     CHECK(mkdir(path, 0700) == 0);
     hyv_string_append(&s, "{\"_class_name\":\"FlowMatchEulerDiscreteScheduler\",\"shift\":%.17g}",
                       m->config.shift);
-    put_file(path, "scheduler_config.json", &s);
+    put_file(path, m->bare ? "notes.json" : "scheduler_config.json", &s);
     for (int c = 0; c < HYV_COMPONENTS; c++) {
         snprintf(path, sizeof(path), "%s/%s", folder, hyv_component_name((enum hyv_component)c));
         CHECK(mkdir(path, 0700) == 0);
@@ -388,7 +390,7 @@ bool tiny_write(const tiny_model *m, char folder[64])
             put_transformer(&s, m);
         else
             put_vae(&s, &m->config);
-        put_file(path, "config.json", &s);
+        put_file(path, m->bare ? "notes.json" : "config.json", &s);
         write_tensors(path, m, (enum hyv_component)c);
     }
     return true;

@@ -24,6 +24,7 @@ typedef struct tiny_model {
     tiny_storage storage[HYV_COMPONENTS];
     int shards; /* 1: single files; more: that many and an index */
     uint64_t seed;
+    bool bare; /* files with headers and no values (holes), and no configuration beside them */
     /* What is wrong with it, if anything: */
     const char *damaged; /* full name of a tensor */
     tiny_fault fault;

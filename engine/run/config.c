@@ -317,7 +317,7 @@ int hyv_config_read(hyv_model_config *config, enum hyv_component component, cons
 }
 
 /* The value of "_class_name" or "model_type" says whose configuration it is. */
-bool hyv_config_is_for(enum hyv_component component, const char *path)
+int hyv_config_is_for(enum hyv_component component, const char *path)
 {
     static const char *const begins[HYV_COMPONENTS][2] = {{"llama", "llava"},
                                                           {"clip", "clip"},
@@ -325,11 +325,13 @@ bool hyv_config_is_for(enum hyv_component component, const char *path)
                                                           {"Autoencoder", "Autoencoder"}};
     hyv_log quiet = {0};
     hyv_json doc = {0};
-    const char *kind = NULL;
     bool is = false;
-    if (!hyv_path_is_file(path) || hyv_json_load(&doc, path, CONFIG_BYTES_MAX, &quiet) < 0)
-        return false;
-    kind = json_string_value(json_object_get(doc.root, "_class_name"));
+    if (!hyv_path_is_file(path))
+        return 0;
+    const int err = hyv_json_load(&doc, path, CONFIG_BYTES_MAX, &quiet);
+    if (err < 0)
+        return err == -ENOMEM ? err : 0;
+    const char *kind = json_string_value(json_object_get(doc.root, "_class_name"));
     if (!kind)
         kind = json_string_value(json_object_get(doc.root, "model_type"));
     for (int i = 0; kind && i < 2; i++)

@@ -41,8 +41,8 @@ typedef struct hyv_model_config {
 int hyv_config_read(hyv_model_config *config, enum hyv_component component, const char *path,
                     hyv_log *log);
 
-/* Is there a config.json, and is it this component's? Says nothing. */
-bool hyv_config_is_for(enum hyv_component component, const char *path);
+/* 1: `path` is there and this component's configuration; 0: not; -ENOMEM. Logs nothing. */
+int hyv_config_is_for(enum hyv_component component, const char *path);
 
 /* After both: is every number known, and can this engine run it? `file` is named in messages. */
 int hyv_config_check(hyv_model_config *config, enum hyv_component component, const char *file,

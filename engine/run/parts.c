@@ -266,12 +266,15 @@ static char *own_config(const char *path)
     return s.text;
 }
 
-static void keep_if(char **config, bool good)
+/* Forgets a candidate that is not the component's; false: no memory. */
+static bool keep_own(char **config, enum hyv_component c)
 {
-    if (good)
-        return;
-    hyv_free_host(*config);
-    *config = NULL;
+    const int is = *config ? hyv_config_is_for(c, *config) : 0;
+    if (is <= 0) {
+        hyv_free_host(*config);
+        *config = NULL;
+    }
+    return is >= 0;
 }
 
 /* The config.json in the component's folder. A folder of files may hold several components, so that
@@ -282,15 +285,10 @@ static int find_config(hyv_part *part, enum hyv_component c, hyv_log *log)
     char *place = folder ? hyv_strdup(part->path) : hyv_path_folder(part->path);
     bool memory = place && join_file(&part->config, place, "config.json");
     hyv_free_host(place);
-    if (memory && !folder) {
-        if (part->config)
-            keep_if(&part->config, hyv_config_is_for(c, part->config));
-        if (!part->config) {
-            memory = (part->config = own_config(part->path)) != NULL;
-            if (memory)
-                keep_if(&part->config, hyv_config_is_for(c, part->config));
-        }
-    }
+    if (memory && !folder)
+        memory = keep_own(&part->config, c);
+    if (memory && !folder && !part->config)
+        memory = (part->config = own_config(part->path)) && keep_own(&part->config, c);
     return memory ? 0 : no_memory(log);
 }
 

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../engine/hunyuanvideo.h"
 #include "../check.h"
@@ -116,9 +117,32 @@ static void fail_each(const char *model)
     CHECK_MSG(n > 50, "%s: only %ld allocations", model, n);
 }
 
+/* The same model in a layout of no one's, whose files must be looked for. */
+static void fail_search(void)
+{
+    static const char *const parts[] = {"text_encoder", "text_encoder_2", "transformer",
+                                        "vae",          "tokenizer",      "tokenizer_2"};
+    char folder[] = "/tmp/hyv-faults-XXXXXX", from[64], to[64];
+    CHECK(mkdtemp(folder) != NULL);
+    for (int i = 0; i < 6; i++) {
+        snprintf(from, sizeof(from), "tests/golden/t2v/%s", parts[i]);
+        snprintf(to, sizeof(to), "%s/part%d", folder, i);
+        char *target = realpath(from, NULL);
+        CHECK(target && symlink(target, to) == 0);
+        free(target);
+    }
+    fail_each(folder);
+    for (int i = 0; i < 6; i++) {
+        snprintf(to, sizeof(to), "%s/part%d", folder, i);
+        unlink(to);
+    }
+    CHECK(rmdir(folder) == 0);
+}
+
 int main(void)
 {
     fail_each("test");
     fail_each("tests/golden/t2v");
+    fail_search();
     return check_done();
 }

@@ -608,6 +608,120 @@ static void check_families(void)
     }
 }
 
+/* ---- numbers from shapes ------------------------------------------------------------------- */
+
+static const hyv_model_config published = {.dit = {.in_channels = 16,
+                                                   .out_channels = 16,
+                                                   .heads = 24,
+                                                   .head_dim = 128,
+                                                   .width = 3072,
+                                                   .mlp_width = 12288,
+                                                   .double_blocks = 20,
+                                                   .single_blocks = 40,
+                                                   .refiner_blocks = 2,
+                                                   .text_width = 4096,
+                                                   .pooled_width = 768,
+                                                   .refiner_mlp_width = 12288,
+                                                   .patch = 2,
+                                                   .rope_dims = {16, 56, 56},
+                                                   .rope_theta = 256.0,
+                                                   .guidance = true},
+                                           .llama = {.width = 4096,
+                                                     .layers = 32,
+                                                     .heads = 32,
+                                                     .kv_heads = 8,
+                                                     .head_dim = 128,
+                                                     .mlp_width = 14336,
+                                                     .vocabulary = 128320,
+                                                     .layers_used = 30,
+                                                     .eps = 1e-5,
+                                                     .theta = 500000.0},
+                                           .clip = {.width = 768,
+                                                    .layers = 12,
+                                                    .heads = 12,
+                                                    .mlp_width = 3072,
+                                                    .vocabulary = 49408,
+                                                    .positions = 77,
+                                                    .eps = 1e-5,
+                                                    .activation = HYV_QUICK_GELU},
+                                           .vae = {.blocks = 4,
+                                                   .block_out_channels = {128, 256, 512, 512},
+                                                   .layers_per_block = 2,
+                                                   .norm_num_groups = 32,
+                                                   .latent_channels = 16,
+                                                   .out_channels = 3,
+                                                   .spatial_compression = 8,
+                                                   .temporal_compression = 4,
+                                                   .mid_block_attention = true},
+                                           .scaling_factor = 0.476986,
+                                           .shift = 7.0};
+
+/* The published sizes without any configuration, as files with holes. The language model's last two
+ * layers are not used, but counted. */
+static void check_numbers(void)
+{
+    tiny_model t = {.config = published, .bare = true};
+    char folder[64];
+    hyv_model m;
+    hyv_log quiet = {0};
+    t.config.llama.layers_used = 32;
+    for (int c = 0; c < HYV_COMPONENTS; c++)
+        t.storage[c] = TINY_BF16;
+    if (!tiny_write(&t, folder))
+        return;
+    const int err = hyv_model_open(&m, folder, NULL, &quiet);
+    if (CHECK_MSG(err >= 0, "the published sizes: %s", quiet.error)) {
+        const hyv_model_config *c = &m.config;
+        const size_t first = offsetof(hyv_vae_config, block_out_channels);
+        CHECK(memcmp(&c->dit, &published.dit, offsetof(hyv_dit_config, guidance)) == 0);
+        CHECK(memcmp(&c->llama, &published.llama, sizeof(c->llama)) == 0);
+        CHECK(memcmp(&c->clip, &published.clip, offsetof(hyv_clip_config, activation)) == 0);
+        CHECK(memcmp((const char *)&c->vae + first, (const char *)&published.vae + first,
+                     offsetof(hyv_vae_config, mid_block_attention) - first) == 0);
+        CHECK(c->dit.guidance && c->clip.activation == HYV_QUICK_GELU);
+        CHECK(c->vae.blocks == published.vae.blocks && c->vae.mid_block_attention);
+        CHECK(c->scaling_factor == published.scaling_factor && c->shift == published.shift);
+        hyv_model_close(&m);
+    }
+    tiny_remove(folder);
+    expect_refusal(
+        "sizes that no shape tells",
+        (const setting[]){{"model", T2V},
+                          {"transformer", GOLDEN_FOLDER "/names/official_bf16.safetensors"},
+                          {NULL, NULL}},
+        -ENOTSUP, (const char *const[]){"rope_axes_dim", "config.json", NULL});
+}
+
+/* ---- what no tensor tells -------------------------------------------------------------------- */
+
+/* A transformer without configuration whose path says i2v, then the same with the task set. */
+static void check_task(void)
+{
+    tiny_model t = {.config = published, .bare = true};
+    char folder[64], from[PATH_BYTES], path[PATH_BYTES];
+    t.config.dit.double_blocks = t.config.dit.single_blocks = 1;
+    t.config.dit.text_width = 48;
+    t.config.dit.pooled_width = 40;
+    for (int c = 0; c < HYV_COMPONENTS; c++)
+        t.storage[c] = TINY_BF16;
+    if (!tiny_write(&t, folder))
+        return;
+    snprintf(from, sizeof(from), "%s/transformer/diffusion_pytorch_model.safetensors", folder);
+    link_to(from, "task/hunyuan_video_I2V.safetensors");
+    place(path, "task/hunyuan_video_I2V.safetensors");
+    const setting named[] = {{"model", T2V}, {"transformer", path}, {NULL, NULL}};
+    expect_refusal("i2v by its name", named, -ENOSYS,
+                   (const char *const[]){"image-to-video", "task=t2v", NULL});
+    hyv_model m;
+    hyv_log quiet = {0};
+    const hyv_choice choice = {.component[HYV_TRANSFORMER] = path, .task = HYV_TASK_T2V};
+    CHECK_MSG(hyv_model_open(&m, T2V, &choice, &quiet) >= 0, "task=t2v: %s", quiet.error);
+    hyv_model_close(&m);
+    const setting wide[] = {{"model", T2V}, {"task", "i2v"}, {NULL, NULL}};
+    expect_refusal("task=i2v", wide, -ENOSYS, (const char *const[]){"option task", NULL});
+    tiny_remove(folder);
+}
+
 /* ---- the reference's files ------------------------------------------------------------------- */
 
 static hyv_mat put(hyv_backend *be, const float *host, int64_t rows, int64_t cols)
@@ -723,6 +837,8 @@ int main(void)
     check_gguf_alone();
     check_ambiguous();
     check_families();
+    check_numbers();
+    check_task();
     hyv_backend_close(&be);
     tiny_remove(root);
     return check_done();
