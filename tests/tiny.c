@@ -107,6 +107,17 @@ static void list_tensors(recorder *r, const tiny_model *m, enum hyv_component c)
         }
 }
 
+void tiny_list(const tiny_model *m, enum hyv_component c, tiny_tensor *tensor, void *opaque)
+{
+    recorder *r = calloc(1, sizeof(*r));
+    if (!CHECK(r != NULL))
+        return;
+    list_tensors(r, m, c);
+    for (int i = 0; i < r->count; i++)
+        tensor(opaque, r->list[i].name, r->list[i].rank, r->list[i].shape, r->list[i].matrix);
+    free(r);
+}
+
 /* ---- values ---------------------------------------------------------------------------------- */
 
 static int64_t count_of(const record *t)
@@ -360,20 +371,14 @@ static void link_golden(const char *folder, const char *name)
     free(target);
 }
 
-bool tiny_write(const tiny_model *m, char folder[64])
+void tiny_write_configs(const tiny_model *m, const char *folder)
 {
-    const char *base = getenv("TMPDIR");
+    char path[PATH_BYTES];
     hyv_string s = {0};
-    if (!base || strlen(base) > 40)
-        base = "/tmp";
-    snprintf(folder, 64, "%s/hyv-tiny-XXXXXX", base);
-    if (!CHECK_MSG(mkdtemp(folder) != NULL, "no temporary folder"))
-        return false;
     hyv_string_append(&s, "{\"_class_name\":\"HunyuanVideoPipeline\"}");
     put_file(folder, m->bare ? "notes.json" : "model_index.json", &s);
     link_golden(folder, "tokenizer");
     link_golden(folder, "tokenizer_2");
-    char path[PATH_BYTES];
     snprintf(path, sizeof(path), "%s/scheduler", folder);
     CHECK(mkdir(path, 0700) == 0);
     hyv_string_append(&s, "{\"_class_name\":\"FlowMatchEulerDiscreteScheduler\",\"shift\":%.17g}",
@@ -391,6 +396,21 @@ bool tiny_write(const tiny_model *m, char folder[64])
         else
             put_vae(&s, &m->config);
         put_file(path, m->bare ? "notes.json" : "config.json", &s);
+    }
+}
+
+bool tiny_write(const tiny_model *m, char folder[64])
+{
+    const char *base = getenv("TMPDIR");
+    char path[PATH_BYTES];
+    if (!base || strlen(base) > 40)
+        base = "/tmp";
+    snprintf(folder, 64, "%s/hyv-tiny-XXXXXX", base);
+    if (!CHECK_MSG(mkdtemp(folder) != NULL, "no temporary folder"))
+        return false;
+    tiny_write_configs(m, folder);
+    for (int c = 0; c < HYV_COMPONENTS; c++) {
+        snprintf(path, sizeof(path), "%s/%s", folder, hyv_component_name((enum hyv_component)c));
         write_tensors(path, m, (enum hyv_component)c);
     }
     return true;

@@ -36,4 +36,14 @@ typedef struct tiny_model {
 bool tiny_write(const tiny_model *m, char folder[64]);
 void tiny_remove(const char *folder);
 
+/* Everything of a model folder but the weights: configurations, and the golden tokenizers as links.
+ * `folder` exists and is empty. */
+void tiny_write_configs(const tiny_model *m, const char *folder);
+
+/* Calls for each tensor that the component's forward pass asks for. matrix: is read by a product.
+ */
+typedef void tiny_tensor(void *opaque, const char *name, int rank, const int64_t shape[3],
+                         bool matrix);
+void tiny_list(const tiny_model *m, enum hyv_component c, tiny_tensor *tensor, void *opaque);
+
 #endif
