@@ -7,8 +7,10 @@
 #include "checkpoint.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "folder.h"
 
@@ -126,6 +128,33 @@ void hyv_checkpoint_drop(hyv_checkpoint *c)
     for (int i = 0; i < c->shard_count; i++)
         if (c->shards[i].map.size)
             madvise((void *)(uintptr_t)c->shards[i].map.data, c->shards[i].map.size, MADV_DONTNEED);
+}
+
+/* The file is opened anew, for its pages can only be given back by descriptor; whatever stands under
+ * the path by now, this is a hint. */
+static void release_cache(const struct shard *s, size_t offset, size_t bytes)
+{
+    const int file = open(s->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file < 0)
+        return;
+    posix_fadvise(file, (off_t)offset, (off_t)bytes, POSIX_FADV_DONTNEED);
+    close(file);
+}
+
+void hyv_checkpoint_release(hyv_checkpoint *c, const void *data, size_t bytes, bool cache)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
+    for (int i = 0; i < c->shard_count; i++) {
+        const hyv_map *map = &c->shards[i].map;
+        const uintptr_t first = (uintptr_t)map->data;
+        if (at < first || at - first >= map->size)
+            continue;
+        const size_t offset = (at - first) / page * page;
+        const size_t end = at - first + bytes;
+        madvise((void *)(first + offset), end - offset, MADV_DONTNEED);
+        if (cache)
+            release_cache(&c->shards[i], offset, end - offset);
+    }
 }
 
 /* Adding tensors. */

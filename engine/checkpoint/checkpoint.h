@@ -74,7 +74,9 @@ hyv_metadata *hyv_checkpoint_metadata(hyv_checkpoint *c);
 size_t hyv_checkpoint_bytes(const hyv_checkpoint *c);
 const char *hyv_checkpoint_path(const hyv_checkpoint *c);
 
-/* Hints to the kernel about the mapped pages: will be needed soon; not needed any more. */
+/* Tells the system that the mapped pages are not needed any more: of all files; of some bytes,
+ * which with `cache` are taken out of its page cache too. Both can be read again. */
 void hyv_checkpoint_drop(hyv_checkpoint *c);
+void hyv_checkpoint_release(hyv_checkpoint *c, const void *data, size_t bytes, bool cache);
 
 #endif

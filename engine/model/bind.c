@@ -60,10 +60,10 @@ void hyv_bind_affine(const hyv_binder *b, hyv_affine *out, int64_t n, const char
     hyv_bind_vector(b, &out->bias, n, "%s.bias", name);
 }
 
-void hyv_bind_block(const hyv_binder *b, hyv_block *out)
+void hyv_bind_block(const hyv_binder *b, hyv_block *out, bool once)
 {
     if (out)
         *out = (hyv_block){0};
     if (b->block)
-        b->block(b->opaque, out);
+        b->block(b->opaque, out, once);
 }

@@ -40,8 +40,8 @@ typedef struct hyv_binder {
     void (*table)(void *opaque, hyv_mat *out, const char *name, int64_t rows, int64_t cols);
     /* Tensors from here to the next call belong to one block: the unit that is streamed. The
      * forward pass says hyv_enter(out) before it uses them; without `out` they are always wanted.
-     * May be NULL. */
-    void (*block)(void *opaque, hyv_block *out);
+     * once: not used again after that. May be NULL. */
+    void (*block)(void *opaque, hyv_block *out, bool once);
 } hyv_binder;
 
 /* Shorthands; `format` makes the module or tensor name. */
@@ -54,6 +54,6 @@ void hyv_bind_affine(const hyv_binder *b, hyv_affine *out, int64_t n, const char
     __attribute__((format(printf, 4, 5)));
 void hyv_bind_vector(const hyv_binder *b, const float **out, int64_t n, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-void hyv_bind_block(const hyv_binder *b, hyv_block *out);
+void hyv_bind_block(const hyv_binder *b, hyv_block *out, bool once);
 
 #endif

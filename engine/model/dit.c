@@ -36,7 +36,7 @@ static void bind_double(hyv_double_block *l, const hyv_dit_config *c, const hyv_
                                        "attn.add_v_proj",          "attn.to_add_out",
                                        "ff_context.net.0.proj",    "ff_context.net.2",
                                        "attn.norm_added_q.weight", "attn.norm_added_k.weight"};
-    hyv_bind_block(b, &l->block);
+    hyv_bind_block(b, &l->block, false);
     bind_stream(&l->img, c, b, i, img);
     bind_stream(&l->txt, c, b, i, txt);
 }
@@ -44,7 +44,7 @@ static void bind_double(hyv_double_block *l, const hyv_dit_config *c, const hyv_
 static void bind_single(hyv_single_block *l, const hyv_dit_config *c, const hyv_binder *b, int i)
 {
     const int64_t w = c->width;
-    hyv_bind_block(b, &l->block);
+    hyv_bind_block(b, &l->block, false);
 #define NAME(part) "single_transformer_blocks.%d." part, i
     hyv_bind_linear(b, &l->q, w, w, true, NAME("attn.to_q"));
     hyv_bind_linear(b, &l->k, w, w, true, NAME("attn.to_k"));
@@ -61,7 +61,7 @@ static void bind_modulations(hyv_dit *m, const hyv_binder *b)
 {
     const hyv_dit_config *c = &m->config;
     const int64_t w = c->width;
-    hyv_bind_block(b, &m->vectors);
+    hyv_bind_block(b, &m->vectors, true);
     hyv_embedder_bind(&m->time_in, w, HYV_SINUSOID_DIM, b, "time_text_embed.timestep_embedder");
     if (c->guidance)
         hyv_embedder_bind(&m->guidance_in, w, HYV_SINUSOID_DIM, b,
@@ -69,21 +69,21 @@ static void bind_modulations(hyv_dit *m, const hyv_binder *b)
     hyv_embedder_bind(&m->vector_in, w, c->pooled_width, b, "time_text_embed.text_embedder");
     for (int i = 0; i < (int)c->double_blocks; i++) {
         hyv_double_block *l = &m->double_block[i];
-        hyv_bind_block(b, &l->modulations);
+        hyv_bind_block(b, &l->modulations, true);
         hyv_bind_linear(b, &l->img.modulation, 6 * w, w, true, "transformer_blocks.%d.norm1.linear",
                         i);
         hyv_bind_linear(b, &l->txt.modulation, 6 * w, w, true,
                         "transformer_blocks.%d.norm1_context.linear", i);
     }
     for (int i = 0; i < (int)c->single_blocks; i++) {
-        hyv_bind_block(b, &m->single_block[i].modulations);
+        hyv_bind_block(b, &m->single_block[i].modulations, true);
         hyv_bind_linear(b, &m->single_block[i].modulation, 3 * w, w, true,
                         "single_transformer_blocks.%d.norm.linear", i);
     }
     /* The diffusers layout stores the final scale above the shift, all others the shift first. */
     const hyv_matrix_spec scale = {.rows = w, .cols = w, .parts = 2, .part = 0, .bias = true};
     const hyv_matrix_spec shift = {.rows = w, .cols = w, .parts = 2, .part = 1, .bias = true};
-    hyv_bind_block(b, &m->final_modulations);
+    hyv_bind_block(b, &m->final_modulations, true);
     hyv_bind_matrix(b, &m->final_scale, &scale, "norm_out.linear");
     hyv_bind_matrix(b, &m->final_shift, &shift, "norm_out.linear");
 }
@@ -98,7 +98,7 @@ void hyv_dit_bind(hyv_dit *m, const hyv_dit_config *config, const hyv_binder *b)
                                     .layout = HYV_LAYOUT_TAPS,
                                     .detail = taps};
     bind_modulations(m, b);
-    hyv_bind_block(b, &m->embedders);
+    hyv_bind_block(b, &m->embedders, false);
     hyv_bind_matrix(b, &m->img_in, &img_in, "x_embedder.proj");
     hyv_refiner_bind(&m->refiner, &c, b);
     for (int i = 0; i < (int)c.double_blocks; i++)
@@ -110,7 +110,7 @@ void hyv_dit_bind(hyv_dit *m, const hyv_dit_config *config, const hyv_binder *b)
                                  .bias = true,
                                  .layout = HYV_LAYOUT_DEPTH_LAST,
                                  .detail = taps};
-    hyv_bind_block(b, &m->final);
+    hyv_bind_block(b, &m->final, false);
     hyv_bind_matrix(b, &m->proj_out, &out, "proj_out");
 }
 
@@ -158,16 +158,19 @@ static void embed_vectors(hyv_backend *be, const hyv_dit *m, hyv_mat cond,
 {
     const size_t mark = hyv_mark(be);
     const hyv_mat guidance = hyv_new(be, 1, m->config.width);
-    const hyv_mat pooled = hyv_new(be, 1, m->config.width);
+    const hyv_mat pooled = hyv_new(be, in->pooled.rows, m->config.width);
+    const int64_t steps = in->time.rows;
     hyv_enter(be, &m->vectors);
-    hyv_embedder_forward(be, &m->time_in, cond, in->time);
+    hyv_embedder_forward(be, &m->time_in, hyv_rows(cond, 0, steps), in->time);
+    for (int64_t row = steps; row < cond.rows; row += steps)
+        hyv_copy(be, hyv_rows(cond, row, steps), hyv_rows(cond, 0, steps));
     if (m->config.guidance)
         hyv_embedder_forward(be, &m->guidance_in, guidance, in->guidance);
     hyv_embedder_forward(be, &m->vector_in, pooled, in->pooled);
-    for (int64_t step = 0; step < cond.rows; step++) {
+    for (int64_t row = 0; row < cond.rows; row++) {
         if (m->config.guidance)
-            hyv_add(be, hyv_rows(cond, step, 1), guidance, HYV_NO_MAT);
-        hyv_add(be, hyv_rows(cond, step, 1), pooled, HYV_NO_MAT);
+            hyv_add(be, hyv_rows(cond, row, 1), guidance, HYV_NO_MAT);
+        hyv_add(be, hyv_rows(cond, row, 1), hyv_rows(pooled, row / steps, 1), HYV_NO_MAT);
     }
     hyv_see(watch, "time_text_embed", -1, cond);
     hyv_act(be, cond, cond, HYV_NO_MAT, HYV_SILU);
@@ -179,7 +182,7 @@ void hyv_dit_modulate(hyv_backend *be, const hyv_dit *m, hyv_mat modulations,
 {
     const size_t mark = hyv_mark(be);
     const hyv_dit_config *c = &m->config;
-    const hyv_mat cond = hyv_new(be, in->time.rows, c->width);
+    const hyv_mat cond = hyv_new(be, in->pooled.rows * in->time.rows, c->width);
     embed_vectors(be, m, cond, in, watch);
     for (int i = 0; i < (int)c->double_blocks; i++) {
         const hyv_double_block *l = &m->double_block[i];

@@ -80,7 +80,7 @@ typedef struct hyv_dit {
 typedef struct hyv_dit_vectors {
     hyv_mat time;     /* [steps, 256]: sinusoids of 1000 sigma */
     hyv_mat guidance; /* [1, 256]; HYV_NO_MAT if the model takes none */
-    hyv_mat pooled;   /* [1, pooled_width] */
+    hyv_mat pooled;   /* [texts, pooled_width] */
 } hyv_dit_vectors;
 
 /* One evaluation; everything on the device. */
@@ -96,8 +96,8 @@ typedef struct hyv_dit_input {
 
 void hyv_dit_bind(hyv_dit *m, const hyv_dit_config *config, const hyv_binder *binder);
 
-/* All shifts, scales and gates of the blocks, a row a step: modulations [steps,
- * hyv_dit_modulation_cols]. They are a quarter of the published model's weights and need neither
+/* All shifts, scales and gates of the blocks: modulations [texts * steps, hyv_dit_modulation_cols],
+ * the steps of the first text first. They are a quarter of the published model's weights and need neither
  * latents nor text, so a run computes them once and reads those weights no more. */
 int64_t hyv_dit_modulation_cols(const hyv_dit_config *config);
 void hyv_dit_modulate(hyv_backend *be, const hyv_dit *m, hyv_mat modulations,

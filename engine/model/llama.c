@@ -18,7 +18,7 @@ void hyv_llama_bind(hyv_llama *m, const hyv_llama_config *config, const hyv_bind
     b->table(b->opaque, &m->embedding, "embed_tokens.weight", c.vocabulary, c.width);
     for (int i = 0; i < (int)c.layers_used; i++) {
         hyv_llama_layer *l = &m->layer[i];
-        hyv_bind_block(b, &l->block);
+        hyv_bind_block(b, &l->block, false);
         hyv_bind_vector(b, &l->input_norm, c.width, "layers.%d.input_layernorm.weight", i);
         hyv_bind_matrix(b, &l->q, &q, "layers.%d.self_attn.q_proj", i);
         hyv_bind_matrix(b, &l->k, &k, "layers.%d.self_attn.k_proj", i);

@@ -27,7 +27,7 @@ struct hyv_denoiser {
     float *cosine, *sine;      /* [tokens, head_dim] */
     float *latents, *velocity; /* [rows, channels] */
     float *unguided;           /* [rows, channels]: of the negative prompt; NULL without guidance */
-    hyv_mat modulations[2];    /* [steps, ...]: of the positive and the negative text */
+    hyv_mat modulations;       /* [steps, ...] of the positive text, then of the negative one */
 };
 
 static int64_t token_count(const hyv_dit_config *c, hyv_grid grid)
@@ -103,8 +103,7 @@ void hyv_denoiser_free(hyv_denoiser **out)
     hyv_free_host(d->latents);
     hyv_free_host(d->velocity);
     hyv_free_host(d->unguided);
-    hyv_free(d->be, d->modulations[0].data);
-    hyv_free(d->be, d->modulations[1].data);
+    hyv_free(d->be, d->modulations.data);
     hyv_free_host(d);
     *out = NULL;
 }
@@ -137,28 +136,33 @@ static hyv_mat put_guidance(const hyv_denoiser *d)
     return put(d->be, sinusoid, 1, HYV_SINUSOID_DIM);
 }
 
-static void modulate(hyv_denoiser *d, hyv_mat *modulations, const hyv_conditioning *c)
+/* The pooled vectors of both texts. */
+static hyv_mat put_pooled(const hyv_denoiser *d, int texts)
 {
-    hyv_backend *be = d->be;
-    const int64_t rows = d->plan.steps, cols = hyv_dit_modulation_cols(&d->m->config);
-    const size_t mark = hyv_mark(be);
-    const hyv_dit_vectors in = {.time = put_times(d, 0, d->plan.steps),
-                                .guidance = put_guidance(d),
-                                .pooled = put(be, c->pooled, 1, c->pooled_width)};
-    void *data = hyv_alloc(be, (size_t)(rows * cols) * sizeof(float), "modulations");
-    *modulations = (hyv_mat){data, rows, cols, cols, be->ops->activation};
-    hyv_dit_modulate(be, d->m, *modulations, &in, d->watch);
-    hyv_release(be, mark);
+    const int64_t width = d->positive->pooled_width;
+    const hyv_mat m = hyv_new(d->be, texts, width);
+    hyv_upload(d->be, hyv_rows(m, 0, 1), d->positive->pooled);
+    if (texts > 1)
+        hyv_upload(d->be, hyv_rows(m, 1, 1), d->negative->pooled);
+    return m;
 }
 
 int hyv_denoiser_prepare(hyv_denoiser *d)
 {
-    if (d->modulations[0].data)
-        return hyv_backend_error(d->be);
-    modulate(d, &d->modulations[0], d->positive);
-    if (d->plan.cfg > 1.0)
-        modulate(d, &d->modulations[1], d->negative);
-    return hyv_backend_error(d->be);
+    hyv_backend *be = d->be;
+    const int texts = d->plan.cfg > 1.0 ? 2 : 1;
+    const int64_t rows = texts * d->plan.steps, cols = hyv_dit_modulation_cols(&d->m->config);
+    if (d->modulations.data)
+        return hyv_backend_error(be);
+    const size_t mark = hyv_mark(be);
+    const hyv_dit_vectors in = {.time = put_times(d, 0, d->plan.steps),
+                                .guidance = put_guidance(d),
+                                .pooled = put_pooled(d, texts)};
+    void *data = hyv_alloc(be, (size_t)(rows * cols) * sizeof(float), "modulations");
+    d->modulations = (hyv_mat){data, rows, cols, cols, be->ops->activation};
+    hyv_dit_modulate(be, d->m, d->modulations, &in, d->watch);
+    hyv_release(be, mark);
+    return hyv_backend_error(be);
 }
 
 void hyv_denoiser_evaluate(hyv_denoiser *d, float *velocity, const float *latents, int step,
@@ -173,7 +177,8 @@ void hyv_denoiser_evaluate(hyv_denoiser *d, float *velocity, const float *latent
                               .text = put(be, c->states, c->tokens, c->width),
                               .text_mean = put(be, c->mean, 1, c->width),
                               .time = put_times(d, step, 1),
-                              .modulations = hyv_rows(d->modulations[negative], step, 1),
+                              .modulations =
+                                  hyv_rows(d->modulations, negative * d->plan.steps + step, 1),
                               .rope = {put(be, d->cosine, d->tokens, config->head_dim),
                                        put(be, d->sine, d->tokens, config->head_dim)}};
     const hyv_mat out = hyv_new(be, d->rows, config->out_channels);

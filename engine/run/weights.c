@@ -23,6 +23,7 @@ struct hyv_weights {
     void **owned;
     int64_t owned_count, owned_capacity;
     size_t owned_bytes, mapped_bytes;
+    hyv_residency *residency;
     int err;
     int64_t wrong;        /* missing and misshapen tensors */
     hyv_string complaint; /* the first few of them, for the message */
@@ -351,6 +352,7 @@ static void bind_data(hyv_weights *w, hyv_weight *out, const hyv_tensor *t,
         data = (void *)(uintptr_t)src;
         if (w->be->ops->dry || w->be->ops->host_memory) {
             w->mapped_bytes += bytes;
+            hyv_residency_add(w->residency, src, bytes);
         } else {
             data = own(w, bytes);
             if (data)
@@ -379,6 +381,12 @@ static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const
         bind_bias(w, out, module, s);
 }
 
+static void bind_block(void *opaque, hyv_block *out, bool once)
+{
+    const hyv_weights *w = opaque;
+    hyv_residency_block(w->residency, out, once);
+}
+
 int hyv_weights_new(hyv_weights **out, hyv_backend *be, hyv_checkpoint *checkpoint,
                     const hyv_names *names, const char *component, hyv_log *log)
 {
@@ -391,6 +399,10 @@ int hyv_weights_new(hyv_weights **out, hyv_backend *be, hyv_checkpoint *checkpoi
     w->component = component;
     w->names = *names;
     w->log = log;
+    if (hyv_residency_new(&w->residency, be, checkpoint) < 0) {
+        hyv_weights_free(out);
+        return -ENOMEM;
+    }
     return 0;
 }
 
@@ -399,6 +411,7 @@ void hyv_weights_free(hyv_weights **weights)
     hyv_weights *w = *weights;
     if (!w)
         return;
+    hyv_residency_free(&w->residency);
     for (int64_t i = 0; i < w->owned_count; i++)
         hyv_free(w->be, w->owned[i]);
     hyv_free_host(w->owned);
@@ -409,12 +422,17 @@ void hyv_weights_free(hyv_weights **weights)
 
 hyv_binder hyv_weights_binder(hyv_weights *w)
 {
-    return (hyv_binder){
-        .opaque = w, .matrix = bind_matrix, .vector = bind_vector, .table = bind_table};
+    return (hyv_binder){.opaque = w,
+                        .matrix = bind_matrix,
+                        .vector = bind_vector,
+                        .table = bind_table,
+                        .block = bind_block};
 }
 
 int hyv_weights_status(hyv_weights *w)
 {
+    if (hyv_residency_status(w->residency) < 0)
+        set_error(w, -ENOMEM);
     if (w->err == -ENOMEM)
         return hyv_log_error(w->log, -ENOMEM, "out of memory while loading the weights of the %s",
                              w->component);
@@ -426,6 +444,11 @@ int hyv_weights_status(hyv_weights *w)
                           hyv_checkpoint_path(w->checkpoint), (long long)w->wrong,
                           hyv_string_text(&w->complaint), w->wrong > COMPLAINTS_MAX ? "; ..." : "");
     return w->err;
+}
+
+hyv_residency *hyv_weights_residency(hyv_weights *w)
+{
+    return w->residency;
 }
 
 size_t hyv_weights_owned_bytes(const hyv_weights *w)

@@ -13,6 +13,7 @@
 #include "../base/log.h"
 #include "../checkpoint/names.h"
 #include "../model/bind.h"
+#include "residency.h"
 
 typedef struct hyv_weights hyv_weights;
 
@@ -29,6 +30,9 @@ hyv_binder hyv_weights_binder(hyv_weights *w);
 /* 0, or -ENOTSUP with one message that names the first missing or misshapen tensors and their
  * number; -ENOMEM. */
 int hyv_weights_status(hyv_weights *w);
+
+/* Which of the weights used in place are in memory; lives as long as the set. */
+hyv_residency *hyv_weights_residency(hyv_weights *w);
 
 /* Bytes allocated on the backend (converted, repacked), and bytes used in place in the mapped file.
  */
