@@ -1,4 +1,5 @@
-/* Memory figures from /proc/meminfo, /proc/self/statm and the control group (version 2 and 1).
+/* Memory figures from /proc/meminfo, /proc/self/statm and the control groups (versions 2 and 1, as
+ * the kernel's admin guide describes them).
  *
  * Every figure is optional: a file that is missing or odd counts as unknown. Knows no models.
  */
@@ -13,52 +14,111 @@
 
 enum { PROC_FILE_MAX = 1 << 16 };
 
-/* The number behind `key` in a file, or its first number if key is ""; false if there is none. */
-static bool read_number(const char *path, const char *key, uint64_t *value)
+/* A file below `root`; false if there is none. *text is freed with hyv_free_host. */
+static bool read_text(char **text, const char *root, const char *folder, const char *name)
 {
-    char *text = NULL;
+    hyv_string path = {0};
     size_t size = 0;
-    if (hyv_file_read(&text, &size, path, PROC_FILE_MAX) < 0)
-        return false;
-    const char *at = strstr(text, key);
-    char *end = NULL;
-    bool ok = at != NULL;
-    if (ok) {
-        const char *digits = at + strlen(key);
-        *value = strtoull(digits, &end, 10);
-        ok = end != digits;
-    }
-    hyv_free_host(text);
-    return ok;
+    *text = NULL;
+    hyv_string_append(&path, "%s%s/%s", root, folder, name);
+    const bool there = !path.failed && hyv_file_read(text, &size, path.text, PROC_FILE_MAX) >= 0;
+    hyv_string_free(&path);
+    return there;
 }
 
-/* Room that a control group leaves: limit minus what is used beside reclaimable page cache. */
-static bool group_room(const char *limit_path, const char *usage_path, const char *stat_path,
-                       uint64_t *room)
+/* The number behind `key` in a text, or its first number if key is "". */
+static bool find_number(const char *text, const char *key, uint64_t *value)
 {
-    uint64_t limit = 0, usage = 0, cache = 0;
-    if (!read_number(limit_path, "", &limit) || !read_number(usage_path, "", &usage))
+    const char *at = strstr(text, key);
+    if (!at)
         return false;
-    if (limit > (uint64_t)1 << 60)
+    at += strlen(key);
+    at += strspn(at, " ");
+    if (*at < '0' || *at > '9')
         return false;
-    read_number(stat_path, "\ninactive_file ", &cache);
-    usage -= cache < usage ? cache : usage;
-    *room = usage < limit ? limit - usage : 0;
+    *value = strtoull(at, NULL, 10);
     return true;
 }
 
-uint64_t hyv_memory_available(void)
+static bool read_number(const char *root, const char *folder, const char *name, uint64_t *value)
 {
-    uint64_t available = 0, room = 0;
-    if (read_number("/proc/meminfo", "MemAvailable:", &available))
+    char *text;
+    const bool found =
+        read_text(&text, root, folder, name) && find_number(text, "", value); /* not "max" */
+    hyv_free_host(text);
+    return found;
+}
+
+/* What names a version of control groups uses. */
+typedef struct group_files {
+    const char *mount, *limit, *usage;
+} group_files;
+
+static const group_files versions[2] = {
+    {"/sys/fs/cgroup", "memory.max", "memory.current"},
+    {"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"}};
+
+/* Room that one group leaves: its limit minus what is used beside page cache, which makes way. */
+static void look_at_group(const char *root, const group_files *g, const char *folder,
+                          uint64_t *room)
+{
+    uint64_t limit = 0, usage = 0, active = 0, inactive = 0;
+    if (!read_number(root, folder, g->limit, &limit) ||
+        !read_number(root, folder, g->usage, &usage) || limit > (uint64_t)1 << 60)
+        return;
+    char *stat;
+    if (read_text(&stat, root, folder, "memory.stat")) {
+        find_number(stat, "\nactive_file ", &active);
+        find_number(stat, "\ninactive_file ", &inactive);
+    }
+    hyv_free_host(stat);
+    usage -= active + inactive < usage ? active + inactive : usage;
+    const uint64_t left = usage < limit ? limit - usage : 0;
+    *room = left < *room ? left : *room;
+}
+
+/* The process's group and all above it, up to the root of what is mounted. */
+static void look_at_groups(const char *root, const group_files *g, const char *path, size_t length,
+                           uint64_t *room)
+{
+    hyv_string folder = {0};
+    hyv_string_append(&folder, "%s", g->mount);
+    hyv_string_append_bytes(&folder, path, length);
+    for (char *slash; !folder.failed && folder.length > strlen(g->mount); *slash = '\0') {
+        look_at_group(root, g, folder.text, room);
+        slash = strrchr(folder.text, '/');
+        folder.length = (size_t)(slash - folder.text);
+    }
+    hyv_string_free(&folder);
+    look_at_group(root, g, g->mount, room);
+}
+
+uint64_t hyv_memory_available(const char *root)
+{
+    uint64_t available = 0, room = UINT64_MAX;
+    char *info, *groups;
+    if (read_text(&info, root, "/proc", "meminfo") &&
+        find_number(info, "MemAvailable:", &available))
         available *= 1024;
-    if (group_room("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current",
-                   "/sys/fs/cgroup/memory.stat", &room) ||
-        group_room("/sys/fs/cgroup/memory/memory.limit_in_bytes",
-                   "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-                   "/sys/fs/cgroup/memory/memory.stat", &room))
-        available = available && available < room ? available : room;
-    return available;
+    hyv_free_host(info);
+    /* Lines are "0::/path" (version 2) and "4:cpu,memory:/path" (version 1). */
+    const bool grouped = read_text(&groups, root, "/proc/self", "cgroup");
+    for (const char *line = groups; grouped && line && *line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        const char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
+        if (!path || path[1] != '/')
+            continue;
+        const size_t length = strcspn(path + 1, "\n");
+        const char *memory = strstr(names, "memory");
+        if (path == names + 1)
+            look_at_groups(root, &versions[0], path + 1, length, &room);
+        else if (memory && memory < path)
+            look_at_groups(root, &versions[1], path + 1, length, &room);
+    }
+    hyv_free_host(groups);
+    look_at_group(root, &versions[0], versions[0].mount, &room);
+    look_at_group(root, &versions[1], versions[1].mount, &room);
+    return room == UINT64_MAX || (available && available < room) ? available : room ? room : 1;
 }
 
 uint64_t hyv_memory_resident(void)

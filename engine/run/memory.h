@@ -8,9 +8,10 @@
 
 #include <stdint.h>
 
-/* Bytes that could still be allocated without swapping: the smaller of MemAvailable and what the
- * control group leaves. 0: unknown. */
-uint64_t hyv_memory_available(void);
+/* Bytes that could still be allocated without swapping: the least of MemAvailable and what the
+ * process's control groups leave. 0: unknown. root: "", or a folder that stands for "/" in tests.
+ */
+uint64_t hyv_memory_available(const char *root);
 
 /* Resident bytes of this process now. 0: unknown. */
 uint64_t hyv_memory_resident(void);

@@ -63,6 +63,12 @@ static bool is_sizes(const char *value)
     return count && !*value;
 }
 
+static bool is_memory(const char *value)
+{
+    uint64_t bytes;
+    return hyv_value_memory(value, &bytes);
+}
+
 static bool is_failure(const char *value)
 {
     int frame;
@@ -120,6 +126,9 @@ static const option_row rows[] = {
       HYV_OPTION_ENUM, MODEL, "auto", 0, 0, "auto|c|avx2|avx512|avx512bf16", 0}, NULL, NULL},
     {{INFO, "precision", "set the arithmetic; auto: fp32, the same bytes on every processor",
       HYV_OPTION_ENUM, MODEL, "auto", 0, 0, "auto|fp32|bf16|fp16|fp8|int8", 0}, NULL, NULL},
+    {{INFO, "memory", "bound the memory of the process; auto: nine tenths of what is free",
+      HYV_OPTION_STRING, MODEL, "auto", 0, 0, NULL, 0}, is_memory,
+     "auto, or an amount like 12G, 1.5G or 900M, from 1M"},
     {{INFO, "offload", "set how hard to save device memory",
       HYV_OPTION_ENUM, MODEL, "auto", 0, 0, "auto|none", 0}, NULL, NULL},
     {{INFO, "transformer", "set the transformer's file or folder; unset: the model's",

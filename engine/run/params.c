@@ -115,6 +115,24 @@ bool hyv_value_size(const char **list, int *width, int *height)
     return true;
 }
 
+bool hyv_value_memory(const char *value, uint64_t *bytes)
+{
+    static const char units[] = "KMGT";
+    int64_t number, scale;
+    *bytes = 0;
+    if (!strcmp(value, "auto"))
+        return true;
+    if (!read_decimal(&value, &number, &scale))
+        return false;
+    const char *unit = *value ? strchr(units, *value) : NULL;
+    const double factor = unit ? (double)((uint64_t)1 << 10 * (unit - units + 1)) : 1.0;
+    value += unit != NULL;
+    value += *value == 'B' ? 1 : unit && value[0] == 'i' && value[1] == 'B' ? 2 : 0;
+    const double amount = (double)number / (double)scale * factor;
+    *bytes = amount < 1e18 ? (uint64_t)amount : 0;
+    return !*value && *bytes >= (uint64_t)1 << 20;
+}
+
 bool hyv_value_failure(const char *value, int *frame)
 {
     int64_t wanted;
@@ -245,6 +263,7 @@ int hyv_params_model(hyv_params *params, const hyv_options *options, hyv_log *lo
                              "valid: auto, fp32, bf16",
                              text(s, "precision"));
     params->precision = is(s, "precision", "bf16") ? HYV_PRODUCTS_BF16 : HYV_PRODUCTS_FP32;
+    hyv_value_memory(text(s, "memory"), &params->memory);
     params->threads = integer(s, "threads", 0);
     params->trace = is(s, "trace", "ops");
     int err = choose_model(params, options, log);

@@ -32,6 +32,7 @@ typedef struct hyv_params {
     char *model; /* "test", the path of a folder or file that exists, or "": only components */
     hyv_choice choice; /* components and tokenizers that stand elsewhere */
     char *isa;         /* "auto", "c", "avx2", "avx512", "avx512bf16" */
+    uint64_t memory;   /* bytes that the process may hold; 0: what is free */
     int threads;       /* 0: as many as the process may use */
     hyv_precision precision;
     bool trace; /* a log line (HYV_LOG_DEBUG) for each operator */
@@ -73,6 +74,9 @@ bool hyv_value_ratio(const char *text, int max, int *num, int *den);
 
 /* The next "1280x720" of a list with blanks between, behind which *text is left. */
 bool hyv_value_size(const char **text, int *width, int *height);
+
+/* "auto" (0), or an amount: a number with K, M, G or T (of 1024), or none of them for bytes. */
+bool hyv_value_memory(const char *text, uint64_t *bytes);
 
 /* "none", "plan", "first" or a frame number. */
 bool hyv_value_failure(const char *text, int *frame);

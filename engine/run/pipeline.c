@@ -244,11 +244,21 @@ static void fill_video(pipeline *p, const hyv_params *params, hyv_video *video)
 /* Code, buffers of files and of the C library that will be touched and are not resident yet. */
 enum { UNTOUCHED_BYTES = 1 << 19 };
 
+/* What the process may hold: as the user says, or most of what is free. */
+static void set_budget(pipeline *p)
+{
+    const uint64_t available = hyv_memory_available("");
+    p->plan.held = hyv_memory_resident() + UNTOUCHED_BYTES;
+    p->plan.budget = p->params->memory ? p->params->memory
+                     : available       ? p->plan.held + available / 10 * 9
+                                       : SIZE_MAX;
+}
+
 /* Bytes and seconds by phase, on top of what the process holds now. */
 static int fill_costs(pipeline *p, hyv_video *video)
 {
     double seconds[HYV_COMPONENTS];
-    const uint64_t resident = hyv_memory_resident() + UNTOUCHED_BYTES;
+    const uint64_t resident = p->plan.held;
     const int err = hyv_plan_seconds(&p->plan, p->be, seconds);
     for (int c = 0; c < HYV_COMPONENTS; c++) {
         const enum hyv_phase phase = hyv_component_phase((enum hyv_component)c);
@@ -260,33 +270,49 @@ static int fill_costs(pipeline *p, hyv_video *video)
             video->phase[phase].bytes = bytes;
         if (bytes > video->bytes)
             video->bytes = bytes;
-        video->weight_bytes += cost->weights + cost->mapped;
+        video->weight_bytes += cost->weights + cost->files;
     }
     return err;
 }
 
-/* Mapped weights can be read again, everything else must fit. */
+/* The component that takes most even where its weights stream, and how much. */
+static uint64_t least_memory(const pipeline *p, enum hyv_component *largest)
+{
+    uint64_t least = 0;
+    for (int c = 0; c < HYV_COMPONENTS; c++) {
+        const uint64_t bytes = p->plan.held + hyv_cost_bytes_least(&p->plan.network[c]);
+        if (bytes <= least)
+            continue;
+        least = bytes;
+        *largest = (enum hyv_component)c;
+    }
+    return least;
+}
+
+/* Refuses a video that the budget cannot hold: says what can, and what takes the memory. */
 static int check_memory(pipeline *p, const hyv_params *params)
 {
     static const char *const advice[HYV_COMPONENTS] = {
-        "", "", "fewer frames or a smaller size",
-        "tiling=official, fewer frames or a smaller size"};
-    const uint64_t available = hyv_memory_available();
-    for (int c = 0; available && c < HYV_COMPONENTS; c++) {
-        const hyv_cost *cost = &p->plan.network[c];
-        const uint64_t bytes = hyv_cost_bytes(cost) - cost->mapped;
-        char wanted[32], there[32];
-        if (bytes <= available)
-            continue;
-        hyv_memory_text(wanted, sizeof(wanted), bytes);
-        hyv_memory_text(there, sizeof(there), available);
-        return hyv_log_error(
-            p->log, -ENOMEM,
-            "%dx%d, %d frames: the %s needs %s of memory, %s are available; try %s", params->width,
-            params->height, params->frames, hyv_component_name((enum hyv_component)c), wanted,
-            there, advice[c][0] ? advice[c] : "a machine with more memory");
-    }
-    return 0;
+        "a shorter prompt shrinks it a little", "a shorter prompt shrinks it a little",
+        "fewer frames, a smaller size or fewer steps shrink it",
+        "tiling=official, fewer frames or a smaller size shrink it"};
+    enum hyv_component c = HYV_TRANSFORMER;
+    const uint64_t least = least_memory(p, &c), mib = 1 << 20;
+    const hyv_cost *cost = &p->plan.network[c];
+    const hyv_denoise_plan *d = &p->plan.denoise;
+    char there[32], work[32], weights[32];
+    if (least <= p->plan.budget)
+        return 0;
+    hyv_memory_text(there, sizeof(there), p->plan.budget);
+    hyv_memory_text(work, sizeof(work), cost->arena + cost->scratch + cost->host);
+    hyv_memory_text(weights, sizeof(weights), cost->weights + cost->mapped_least);
+    return hyv_log_error(
+        p->log, -ENOMEM,
+        "%dx%d, %d frames, %d steps need more memory than the %s %s: the smallest that can do is "
+        "memory=%lluM; the %s takes %s to work in and %s of weights at a time; %s",
+        params->width, params->height, params->frames, d->steps, there,
+        params->memory ? "that the option memory allows" : "that are free",
+        (unsigned long long)(least / mib + 2), hyv_component_name(c), work, weights, advice[c]);
 }
 
 static int pipeline_start(void *self, const hyv_params *params, hyv_video *video)
@@ -302,13 +328,12 @@ static int pipeline_start(void *self, const hyv_params *params, hyv_video *video
                                          .shift = params->shift > 0.0 ? params->shift : c->shift,
                                          .cfg = params->cfg > 1.0 ? params->cfg : 1.0,
                                          .seed = params->seed};
+    set_budget(p);
     int err = plan_grid(p, params, &p->plan.denoise.grid);
     if (err >= 0)
         err = plan_prompts(p, params);
     if (err >= 0)
         err = hyv_plan_make(&p->plan, &p->model, &config);
-    if (err >= 0)
-        err = check_memory(p, params);
     if (err < 0)
         return err;
     if (!params->size_trained)
@@ -317,7 +342,8 @@ static int pipeline_start(void *self, const hyv_params *params, hyv_video *video
                       params->width, params->height);
     fill_video(p, params, video);
     p->phase = ENCODE;
-    return fill_costs(p, video);
+    err = fill_costs(p, video);
+    return err < 0 ? err : check_memory(p, params);
 }
 
 /* ---- phases ---------------------------------------------------------------------------------- */
@@ -326,8 +352,12 @@ static int pipeline_start(void *self, const hyv_params *params, hyv_video *video
 static int load(pipeline *p, enum hyv_component component)
 {
     int err = hyv_network_load(&p->network, &p->model, component, p->be);
-    if (err >= 0)
+    if (err >= 0) {
+        hyv_residency_fit(hyv_weights_residency(p->network.weights),
+                          hyv_plan_room(&p->plan, component));
+        hyv_checkpoint_drop(p->model.file[component]); /* what loading has read */
         err = hyv_arena_resize(p->be, p->plan.network[component].arena);
+    }
     return err;
 }
 

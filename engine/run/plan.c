@@ -16,9 +16,45 @@ enum hyv_phase hyv_component_phase(enum hyv_component component)
     return phases[component];
 }
 
+static size_t unmapped(const hyv_cost *c)
+{
+    return c->arena + c->scratch + c->weights + c->host;
+}
+
 size_t hyv_cost_bytes(const hyv_cost *c)
 {
-    return c->arena + c->scratch + c->weights + c->mapped + c->host;
+    return unmapped(c) + c->mapped;
+}
+
+size_t hyv_cost_bytes_least(const hyv_cost *c)
+{
+    return unmapped(c) + c->mapped_least;
+}
+
+size_t hyv_plan_room(const hyv_plan *plan, enum hyv_component component)
+{
+    const size_t taken = plan->held + unmapped(&plan->network[component]);
+    return plan->budget > taken ? plan->budget - taken : 0;
+}
+
+/* How often a network runs through all its blocks. */
+static double passes(const hyv_plan *plan, enum hyv_component component)
+{
+    return (plan->guided && component != HYV_VAE ? 2.0 : 1.0) *
+           (component == HYV_TRANSFORMER ? plan->denoise.steps : 1.0);
+}
+
+static void divide_memory(hyv_plan *plan, const hyv_network *n)
+{
+    hyv_cost *cost = &plan->network[n->component];
+    hyv_residency *r = hyv_weights_residency(n->weights);
+    const hyv_residency_plan fit = hyv_residency_fit(r, hyv_plan_room(plan, n->component));
+    const double rounds = passes(plan, n->component);
+    cost->files = hyv_weights_mapped_bytes(n->weights);
+    cost->mapped = fit.peak;
+    cost->mapped_least = fit.least;
+    cost->disk = (double)fit.first + (rounds - 1.0) * (double)fit.again;
+    cost->step_disk = (double)fit.again * (plan->guided ? 2.0 : 1.0);
 }
 
 /* Adds the operations that the backend has counted `times` times, and keeps the largest bytes. */
@@ -78,6 +114,7 @@ static int run_transformer(hyv_cost *cost, hyv_backend *be, const hyv_network *n
     collect(cost, be, 1.0);
     for (int i = 0; err >= 0 && i < (plan->guided ? 2 : 1); i++) {
         hyv_denoiser_evaluate(d, NULL, NULL, 0, i == 1);
+        cost->step_flops += be->stats.flops;
         collect(cost, be, plan->denoise.steps);
         err = hyv_backend_error(be);
     }
@@ -144,8 +181,8 @@ int hyv_plan_make(hyv_plan *plan, const hyv_model *m, const hyv_backend_config *
         err = hyv_network_load(&n, m, (enum hyv_component)c, be);
         if (err >= 0) {
             cost->weights = hyv_weights_owned_bytes(n.weights);
-            cost->mapped = hyv_weights_mapped_bytes(n.weights);
             err = run_network(cost, be, &n, plan);
+            divide_memory(plan, &n);
         }
         hyv_network_unload(&n);
         hyv_backend_close(&be);

@@ -16,7 +16,12 @@ typedef struct hyv_cost {
     uint64_t calls;
     size_t arena, scratch; /* bytes on the backend */
     size_t weights;        /* converted and repacked ones */
-    size_t mapped;         /* weights used where they lie in the file */
+    size_t files;          /* weights used where they lie in the file; */
+    size_t mapped;         /* those of them that are in memory at a time, */
+    size_t mapped_least;   /* and how few can do */
+    double disk;           /* bytes read, where the system's cache does not help */
+    double step_disk;      /* of the transformer: in each step but the first */
+    double step_flops;     /* and what it computes in one */
     size_t host;           /* embeddings, latents, frames */
 } hyv_cost;
 
@@ -25,14 +30,19 @@ typedef struct hyv_plan {
     bool guided;
     hyv_denoise_plan denoise;
     hyv_tiling tiling;
+    size_t budget, held;              /* bytes: that the process may hold, that it holds before */
     hyv_cost network[HYV_COMPONENTS]; /* of the whole video; bytes: the largest at a time */
 } hyv_plan;
 
 /* Fills the costs from the rest of the plan. config: of the CPU backend to come. */
 int hyv_plan_make(hyv_plan *plan, const hyv_model *m, const hyv_backend_config *config);
 
-/* Bytes of a network's run beside what the process holds already. */
+/* Bytes of a network's run beside what the process holds already: as planned, and at least. */
 size_t hyv_cost_bytes(const hyv_cost *cost);
+size_t hyv_cost_bytes_least(const hyv_cost *cost);
+
+/* What the plan leaves a network's weights in the mapped file: see hyv_residency_fit. */
+size_t hyv_plan_room(const hyv_plan *plan, enum hyv_component component);
 
 /* Seconds for each network, from rates measured on `be` in some 20 ms; 0, or the backend's error.
  */
