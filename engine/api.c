@@ -140,17 +140,19 @@ int hyv_start(hyv_context *context, const hyv_options *options, hyv_video *video
     c->started = false;
     c->source->stop(c->self);
     int err = hyv_params_video(&c->params, options, c->defaults, &c->log);
+    c->video = (hyv_video){0};
     if (err >= 0)
         err = c->source->start(c->self, &c->params, &c->video);
+    const bool planned = err >= 0 || c->video.bytes > 0; /* and refused, for want of memory */
+    if (planned && video && video->size >= sizeof(video->size)) {
+        c->video.size = video->size < sizeof(*video) ? video->size : sizeof(*video);
+        memcpy(video, &c->video, c->video.size);
+    }
     if (err < 0)
         return finish(c, err);
     c->started = true;
     c->ended = 1;
     c->phase_began = -1;
-    if (video && video->size >= sizeof(video->size)) {
-        c->video.size = video->size < sizeof(*video) ? video->size : sizeof(*video);
-        memcpy(video, &c->video, c->video.size);
-    }
     return 0;
 }
 

@@ -38,6 +38,7 @@ typedef struct job {
     const char *argument; /* behind the options; NULL: none */
     bool prompt, promptfile, negative, negativefile;
     bool quiet, verbose, table, help;
+    bool late; /* errors are reported at the end, not as they come */
 } job;
 
 typedef struct writer {
@@ -94,6 +95,8 @@ static int on_interrupt(void *opaque)
 static void on_log(void *opaque, enum hyv_log_level level, const char *message)
 {
     const job *j = opaque;
+    if (j->late && level == HYV_LOG_ERROR)
+        return;
     if (level > HYV_LOG_INFO ? !j->verbose : level == HYV_LOG_INFO && j->quiet)
         return;
     clear_bar();
@@ -484,8 +487,9 @@ static int plan(job *j)
         return report(EXIT_USAGE, "\"%s\" is one argument too many", j->argument);
     hyv_context *context;
     hyv_video v = HYV_INIT(hyv_video);
+    j->late = true; /* a video that does not fit into memory has a plan, too */
     const int status = open_model(j, &context, &v);
-    if (status == 0) {
+    if (status == 0 || v.bytes > 0) {
         double seconds = 0;
         printf("model     %s\ndevice    %s\n", v.model, v.device);
         printf("size      %dx%d, %d frames at %d/%d per second\n", v.width, v.height, v.frames,
@@ -502,8 +506,24 @@ static int plan(job *j)
         print_cost(v.bytes, seconds);
         printf("weights   ");
         print_bytes(v.weight_bytes);
-        printf(" in files\n");
+        printf(" in files");
+        if (v.step_disk_bytes > 0) {
+            printf(", of which ");
+            print_bytes(v.step_disk_bytes);
+            printf(" are read again in each step");
+        }
+        printf("\nmemory    ");
+        if (v.memory < UINT64_MAX >> 1)
+            print_bytes(v.memory);
+        else
+            printf("unknown");
+        printf(" may be used; the smallest that can do is ");
+        print_bytes(v.memory_least);
+        printf("\n");
+        fflush(stdout);
     }
+    if (status != 0 && context)
+        report(0, "%s", hyv_error(context));
     running = NULL;
     hyv_close(&context);
     return status;

@@ -190,8 +190,12 @@ typedef struct hyv_video {
         uint64_t bytes; /* peak resident memory in this phase, mapped weights included */
         double seconds; /* estimate, from a measurement of this machine; 0 if none was made */
     } phase[HYV_PHASES];
-    uint64_t bytes;        /* peak resident memory of the whole process */
-    uint64_t weight_bytes; /* of the model's files that will be read */
+    uint64_t bytes;           /* peak resident memory of the whole process */
+    uint64_t weight_bytes;    /* of the model's files that will be read */
+    uint64_t memory;          /* budget in force: the option memory, or what is free */
+    uint64_t memory_least;    /* the smallest budget that can hold the video */
+    uint64_t step_disk_bytes; /* read again in each denoising step, of weights that do not fit */
+    double step_seconds;      /* estimate of a denoising step; 0 if there is none */
 } hyv_video;
 
 /* Pixel formats, named and laid out as FFmpeg's. Ten bits: little-endian 16-bit words. */
@@ -236,7 +240,8 @@ HYV_API int hyv_open(hyv_context **context, const hyv_options *options,
                      const hyv_callbacks *callbacks);
 
 /* Resolves and plans the next video; no heavy work. A later call begins another video with the same
- * model. *video may be NULL. */
+ * model. *video may be NULL. -ENOMEM: more memory is needed than the option memory or the system
+ * allows; *video then holds the plan all the same. */
 HYV_API int hyv_start(hyv_context *context, const hyv_options *options, hyv_video *video);
 
 /* The next frame into out's planes: 1 a frame, 0 the end, negative an error. width and height must

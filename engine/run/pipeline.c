@@ -242,7 +242,7 @@ static void fill_video(pipeline *p, const hyv_params *params, hyv_video *video)
 }
 
 /* Code, buffers of files and of the C library that will be touched and are not resident yet. */
-enum { UNTOUCHED_BYTES = 1 << 19 };
+enum { UNTOUCHED_BYTES = 1 << 20 };
 
 /* What the process may hold: as the user says, or most of what is free. */
 static void set_budget(pipeline *p)
@@ -252,27 +252,6 @@ static void set_budget(pipeline *p)
     p->plan.budget = p->params->memory ? p->params->memory
                      : available       ? p->plan.held + available / 10 * 9
                                        : SIZE_MAX;
-}
-
-/* Bytes and seconds by phase, on top of what the process holds now. */
-static int fill_costs(pipeline *p, hyv_video *video)
-{
-    double seconds[HYV_COMPONENTS];
-    const uint64_t resident = p->plan.held;
-    const int err = hyv_plan_seconds(&p->plan, p->be, seconds);
-    for (int c = 0; c < HYV_COMPONENTS; c++) {
-        const enum hyv_phase phase = hyv_component_phase((enum hyv_component)c);
-        const hyv_cost *cost = &p->plan.network[c];
-        const uint64_t bytes = resident + hyv_cost_bytes(cost);
-        video->phase[phase].flops += cost->flops;
-        video->phase[phase].seconds += seconds[c];
-        if (bytes > video->phase[phase].bytes)
-            video->phase[phase].bytes = bytes;
-        if (bytes > video->bytes)
-            video->bytes = bytes;
-        video->weight_bytes += cost->weights + cost->files;
-    }
-    return err;
 }
 
 /* The component that takes most even where its weights stream, and how much. */
@@ -287,6 +266,31 @@ static uint64_t least_memory(const pipeline *p, enum hyv_component *largest)
         *largest = (enum hyv_component)c;
     }
     return least;
+}
+
+/* Bytes and seconds by phase, on top of what the process holds now. */
+static int fill_costs(pipeline *p, hyv_video *video)
+{
+    double seconds[HYV_COMPONENTS];
+    const uint64_t resident = p->plan.held;
+    enum hyv_component largest;
+    const int err = hyv_plan_seconds(&p->plan, p->be, seconds);
+    for (int c = 0; c < HYV_COMPONENTS; c++) {
+        const enum hyv_phase phase = hyv_component_phase((enum hyv_component)c);
+        const hyv_cost *cost = &p->plan.network[c];
+        const uint64_t bytes = resident + hyv_cost_bytes(cost);
+        video->phase[phase].flops += cost->flops;
+        video->phase[phase].seconds += seconds[c];
+        if (bytes > video->phase[phase].bytes)
+            video->phase[phase].bytes = bytes;
+        if (bytes > video->bytes)
+            video->bytes = bytes;
+        video->weight_bytes += cost->weights + cost->files;
+    }
+    video->memory = p->plan.budget;
+    video->memory_least = least_memory(p, &largest);
+    video->step_disk_bytes = (uint64_t)p->plan.network[HYV_TRANSFORMER].step_disk;
+    return err;
 }
 
 /* Refuses a video that the budget cannot hold: says what can, and what takes the memory. */
