@@ -94,7 +94,7 @@ static void put_tokenizer(gguf_file *f)
     const json_t *model = json_object_get(doc, "model"), *merges;
     const char *text;
     size_t i;
-    static char unused[VOCABULARY][16];
+    static char unused[VOCABULARY][24];
     for (int id = 0; id < VOCABULARY; id++) {
         snprintf(unused[id], sizeof(unused[id]), "[PAD%d]", id);
         tokens[id] = unused[id];
