@@ -32,7 +32,8 @@
  * - Structs that cross the border begin with their size; set it with HYV_INIT. Members are only
  *   ever appended, and a shorter struct of an older caller is accepted.
  * - Same seed, same video: on the CPU in fp32 the same bytes for any number of threads and any
- *   x86-64 processor with FMA.
+ *   x86-64 processor with FMA. With precision=bf16, for any number of threads and one instruction
+ *   set.
  */
 #ifndef HUNYUANVIDEO_H
 #define HUNYUANVIDEO_H
