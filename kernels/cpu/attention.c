@@ -108,11 +108,11 @@ static void pack_block(void *arg, int64_t index, int thread)
     float *to_k = packed_block(a, index), *to_v = to_k + keys_floats(f, a->d);
     float *buffer = lay_out(a, thread).buffer;
     for (int64_t i = 0; i < keys; i += mr)
-        hyv_gemm_pack(f, hyv_pack_mat, &k, to_k + i * d, mr, i, (int)least(mr, keys - i), 0, a->d,
-                      buffer);
+        hyv_gemm_pack(f, hyv_pack_mat, false, &k, to_k + i * d, mr, i, (int)least(mr, keys - i), 0,
+                      a->d, buffer);
     for (int64_t c = 0; c < a->d; c += mr)
-        hyv_gemm_pack(f, pack_values, &v, to_v + c * across, mr, c, (int)least(mr, a->d - c), 0,
-                      keys, buffer);
+        hyv_gemm_pack(f, pack_values, true, &v, to_v + c * across, mr, c, (int)least(mr, a->d - c),
+                      0, keys, buffer);
 }
 
 /* Keys that query row i may see. */
@@ -205,8 +205,8 @@ static void query_rows(void *arg, int64_t index, int thread)
         s.sum[i] = s.zeros[i] = 0.0f;
     }
     for (int64_t at = 0; at < rows; at += nr)
-        hyv_gemm_pack(a->f, hyv_pack_mat, &q, s.q + at * d, nr, at, (int)least(nr, rows - at), 0,
-                      a->d, s.buffer);
+        hyv_gemm_pack(a->f, hyv_pack_mat, false, &q, s.q + at * d, nr, at,
+                      (int)least(nr, rows - at), 0, a->d, s.buffer);
     for (int64_t b = 0; b * HYV_KEY_BLOCK < seen; b++) {
         if (b % STOP_BLOCKS == STOP_BLOCKS - 1 && hyv_pool_stopped(a->be, thread))
             return;

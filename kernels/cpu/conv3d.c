@@ -46,7 +46,7 @@ static void pack_taps(const void *operand, const hyv_gemm_functions *f, float *o
         const int64_t count = left < want ? left : want;
         for (int i = 0; i < n; i++)
             rows[i] = tap_row(p, at[i], tap) + channel;
-        f->transpose(out + done * width, width, rows, n, count);
+        f->transpose(out + done / f->fold * width, width, rows, n, count);
         done += count;
     }
 }
@@ -63,6 +63,7 @@ void hyv_cpu_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, 
     const hyv_gemm_call call = {.rows = y.rows,
                                 .cols = y.cols,
                                 .depth = W->w.cols,
+                                .odd = x.cols % 2 != 0,
                                 .left = &left,
                                 .pack_left = pack_taps,
                                 .right = W,

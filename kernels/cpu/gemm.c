@@ -121,10 +121,11 @@ void hyv_pack_mat(const void *operand, const hyv_gemm_functions *f, float *out, 
     f->transpose(out, width, rows, n, depth);
 }
 
-void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, const void *operand, float *out,
-                   int width, int64_t first, int n, int64_t k0, int64_t depth, float *buffer)
+void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, bool odd, const void *operand,
+                   float *out, int width, int64_t first, int n, int64_t k0, int64_t depth,
+                   float *buffer)
 {
-    if (!f->narrow) {
+    if (!f->narrow || (f->wide && !odd)) {
         pack(operand, f, out, width, first, n, k0, depth, buffer);
         return;
     }
@@ -132,7 +133,7 @@ void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, const void *oper
     float *wide = buffer + HYV_GEMM_BUFFER;
     for (int64_t k = 0; k < depth; k += piece) {
         const int64_t count = depth - k < piece ? depth - k : piece;
-        pack(operand, f, wide, width, first, n, k0 + k, count, buffer);
+        pack(operand, f->wide ? f->wide : f, wide, width, first, n, k0 + k, count, buffer);
         f->narrow(out + k / f->fold * width, wide, width, count);
     }
 }
@@ -201,7 +202,8 @@ static void pack_left(const job *g, float *out, int64_t first, int64_t n, int64_
 {
     const hyv_gemm_call *c = g->call;
     const int64_t k0 = e0 * g->f->fold, depth = least(count * g->f->fold, c->depth - k0);
-    hyv_gemm_pack(g->f, c->pack_left, c->left, out, g->f->mr, first, (int)n, k0, depth, buffer);
+    hyv_gemm_pack(g->f, c->pack_left, c->odd, c->left, out, g->f->mr, first, (int)n, k0, depth,
+                  buffer);
 }
 
 static void pack_right(const job *g, float *out, int64_t first, int64_t n, int64_t e0,
@@ -209,7 +211,8 @@ static void pack_right(const job *g, float *out, int64_t first, int64_t n, int64
 {
     const hyv_gemm_call *c = g->call;
     const int64_t k0 = e0 * g->f->fold, depth = least(count * g->f->fold, c->depth - k0);
-    hyv_gemm_pack(g->f, c->pack_right, c->right, out, g->f->nr, first, (int)n, k0, depth, buffer);
+    hyv_gemm_pack(g->f, c->pack_right, c->odd, c->right, out, g->f->nr, first, (int)n, k0, depth,
+                  buffer);
 }
 
 /* Room for the left panels of a task, or for a right one. Here and below `depth` counts elements of

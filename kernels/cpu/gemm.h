@@ -40,11 +40,12 @@ typedef struct hyv_gemm_functions {
     void (*kernel)(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
                    const float *start);
     /* out[k * width + i] = in[i][k] for i < n <= width, 0 for n <= i < width; k < depth. Width is
-     * mr or nr. */
+     * mr or nr. With fold 2 in pairs: out [depth / 2 rounded up, width]. */
     void (*transpose)(float *out, int width, const float *const *in, int n, int64_t depth);
     /* Panels in bf16: out [depth / fold rounded up, width] from in [depth, width], a missing k is
      * 0. NULL in f32. */
     void (*narrow)(float *out, const float *in, int width, int64_t depth);
+    const struct hyv_gemm_functions *wide; /* with fold 2: those that pack panels of f32 */
     /* f32 from `count` elements, whole blocks, of another type; `in` may be unaligned. */
     void (*decode)(float *out, const void *in, hyv_type type, int64_t count);
 } hyv_gemm_functions;
@@ -68,11 +69,13 @@ void hyv_quant_decode_avx512(float *out, const void *in, hyv_type type, int64_t 
 typedef void hyv_pack(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                       int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
 
-/* Packs by `pack`, then narrows where the functions say so: out [depth / fold rounded up, width].
+/* Packs by `pack` and narrows where the functions say so: out [depth / fold rounded up, width].
+ * With pairs a packer does so itself, by transpose, unless its stretches may begin at an odd k.
  * `buffer` has HYV_GEMM_BUFFERS floats; k0 is a multiple of fold. */
 enum { HYV_GEMM_BUFFERS = 2 * HYV_GEMM_BUFFER };
-void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, const void *operand, float *out,
-                   int width, int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
+void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, bool odd, const void *operand,
+                   float *out, int width, int64_t first, int n, int64_t k0, int64_t depth,
+                   float *buffer);
 
 /* Elements of a panel that `depth` k take. */
 static inline int64_t hyv_gemm_elements(const hyv_gemm_functions *f, int64_t depth)
@@ -82,6 +85,7 @@ static inline int64_t hyv_gemm_elements(const hyv_gemm_functions *f, int64_t dep
 
 typedef struct hyv_gemm_call {
     int64_t rows, cols, depth;
+    bool odd;         /* stretches of k that the packers transpose may begin at odd ones */
     const void *left; /* [rows, depth] */
     hyv_pack *pack_left;
     const void *right; /* [cols, depth] */

@@ -42,68 +42,14 @@ static inline void fetch_early(const float *a, const float *b, int64_t k)
     (void)a, (void)b;
 }
 
-/* Rows of a 16 x 16 block become columns: pairs, fours, then quarters change places. */
-static inline void flip(__m512 r[LANES])
+enum { STRETCH = LANES }; /* k that fill a vector */
+
+static inline vector gather(const float *row, int64_t depth)
 {
-    __m512 t[LANES];
-    for (int i = 0; i < 8; i++) {
-        t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-        t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-    }
-    for (int i = 0; i < 4; i++) {
-        r[4 * i] = _mm512_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
-        r[4 * i + 1] = _mm512_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
-        r[4 * i + 2] = _mm512_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
-        r[4 * i + 3] = _mm512_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
-    }
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
-        r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
-        r[i + 4] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88);
-        r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd);
-    }
+    return depth >= LANES ? load(row) : _mm512_maskz_loadu_ps((__mmask16)((1u << depth) - 1), row);
 }
 
-/* Up to 16 rows; whole blocks of 16 k, then one that masks what is not there. */
-static inline void transpose_rows(float *out, int width, const float *const *in, int n, int lanes,
-                                  int64_t depth)
-{
-    const __mmask16 stored = (__mmask16)((1u << lanes) - 1);
-    __m512 r[LANES];
-    int64_t k = 0;
-    for (; k + LANES <= depth; k += LANES) {
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
-            r[i] = i < n ? _mm512_loadu_ps(in[i] + k) : _mm512_setzero_ps();
-        flip(r);
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
-            _mm512_mask_storeu_ps(out + (k + i) * width, stored, r[i]);
-    }
-    if (k == depth)
-        return;
-    const __mmask16 loaded = (__mmask16)((1u << (depth - k)) - 1);
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++)
-        r[i] = i < n ? _mm512_maskz_loadu_ps(loaded, in[i] + k) : _mm512_setzero_ps();
-    flip(r);
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++)
-        if (k + i < depth)
-            _mm512_mask_storeu_ps(out + (k + i) * width, stored, r[i]);
-}
-
-static void transpose(float *out, int width, const float *const *in, int n, int64_t depth)
-{
-    for (int i = 0; i < width; i += LANES)
-        transpose_rows(out + i, width, in + i, n - i, width - i < LANES ? width - i : LANES, depth);
-}
+#include "gemm_flip_avx512.h"
 
 /* e4m3 as f16 with an exponent smaller by 8: times 256 puts it right; 480 would be its NaN. */
 static inline __m512 decode_e4m3(__m128i bytes)

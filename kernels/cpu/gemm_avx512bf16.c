@@ -47,6 +47,19 @@ static inline void fetch_early(const float *a, const float *b, int64_t k)
 #define SIMD_PAIRS
 #include "gemm_simd.h"
 
+enum { STRETCH = 2 * LANES }; /* k that fill a vector */
+
+/* Lower half first: neighbours stay neighbours. */
+static inline vector gather(const float *row, int64_t depth)
+{
+    const uint32_t there = depth >= STRETCH ? ~0u : (1u << depth) - 1;
+    const __m512 low = _mm512_maskz_loadu_ps((__mmask16)there, row);
+    const __m512 high = _mm512_maskz_loadu_ps((__mmask16)(there >> LANES), row + LANES);
+    return (vector)_mm512_cvtne2ps_pbh(high, low);
+}
+
+#include "gemm_flip_avx512.h"
+
 /* Word 2 i from word i of the one row, word 2 i + 1 from that of the other. */
 static inline __m512i interleaving(void)
 {
@@ -75,7 +88,9 @@ void hyv_gemm_use_pairs(hyv_gemm_functions *f)
 {
     f->fold = 2;
     f->kernel = kernel;
+    f->transpose = transpose;
     f->narrow = narrow;
+    f->wide = &hyv_gemm_avx512;
 }
 
 #else

@@ -29,6 +29,22 @@ void hyv_decode_weight(const hyv_gemm_functions *f, float *out, const hyv_weight
         out[k] *= scale;
 }
 
+/* bf16 for pairs: they lie in the weight as they are to lie in the panel. */
+static bool has_pairs(const hyv_weight *W, const hyv_gemm_functions *f, int64_t depth)
+{
+    return f->fold == 2 && W->w.type == HYV_BF16 && W->scales == 0 && depth % 2 == 0;
+}
+
+static void pack_pairs(const hyv_weight *W, const hyv_gemm_functions *f, float *out, int width,
+                       int64_t first, int n, int64_t k0, int64_t depth)
+{
+    const float *rows[HYV_GEMM_NR_MAX]; /* anywhere: only loaded as vectors */
+    for (int i = 0; i < n; i++)
+        rows[i] = (const float *)(const void *)((const char *)W->w.data +
+                                                2 * ((first + i) * W->w.ld + k0));
+    f->wide->transpose(out, width, rows, n, depth / 2);
+}
+
 /* Decodes a few elements of each row into the buffer, then packs them. So many short stretches are
  * more than a processor foresees: the next ones are fetched meanwhile. Blocks are decoded whole,
  * also those that begin before k0 or end after k0 + depth. */
@@ -38,6 +54,10 @@ void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *ou
     const hyv_weight *W = operand;
     const float *rows[HYV_GEMM_NR_MAX];
     const bool direct = in_place(W);
+    if (has_pairs(W, f, depth)) {
+        pack_pairs(W, f, out, width, first, n, k0, depth);
+        return;
+    }
     const int64_t block = hyv_type_block(W->w.type);
     const int64_t piece = direct ? depth : block > HYV_GEMM_PIECE ? block : HYV_GEMM_PIECE;
     for (int64_t k = 0; k < depth;) {
@@ -57,7 +77,7 @@ void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *ou
             hyv_decode_weight(f, buffer + i * piece, W, first + i, begin, whole);
             rows[i] = buffer + i * piece + skip;
         }
-        f->transpose(out + k * width, width, rows, n, count);
+        f->transpose(out + k / f->fold * width, width, rows, n, count);
         k += count;
     }
 }

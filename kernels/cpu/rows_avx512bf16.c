@@ -56,7 +56,16 @@ static inline __m512 column_tops(const float *s, int64_t keys, int width, __m512
     return most(top, part[0]);
 }
 
-/* exp(factor * (s - top)): exactly 1 for the largest, however large it is. */
+/* Earlier results are rescaled only where a score is more than 2^8 times as heavy as the old top:
+ * weights up to that are rounded just as well, and rescaling costs as much as some keys. */
+static inline __m512 new_tops(__m512 before, __m512 most_now, __m512 scale)
+{
+    const __m512 growth = _mm512_mul_ps(_mm512_sub_ps(most_now, before), scale);
+    const __mmask16 grown = _mm512_cmp_ps_mask(growth, _mm512_set1_ps(8.0f), _CMP_GT_OQ);
+    return _mm512_mask_mov_ps(before, grown, most_now);
+}
+
+/* exp(factor * (s - top)): 1 for a score at the top, however large it is. */
 static inline __m512 weight(__m512 s, __m512 top, __m512 scale)
 {
     return exp2_roughly(_mm512_mul_ps(_mm512_sub_ps(s, top), scale));
@@ -79,7 +88,7 @@ static inline void softmax_lanes_pairs(float *out, const float *s, int64_t keys,
                                        float factor, float *top, float *total, float *rescale)
 {
     const __m512 scale = _mm512_set1_ps(factor * 1.44269504f), before = _mm512_loadu_ps(top);
-    const __m512 high = column_tops(s, keys, width, before);
+    const __m512 high = new_tops(before, column_tops(s, keys, width, before), scale);
     __m512 part[PAIR_PARTS];
     for (int i = 0; i < PAIR_PARTS; i++)
         part[i] = _mm512_setzero_ps();
@@ -92,7 +101,9 @@ static inline void softmax_lanes_pairs(float *out, const float *s, int64_t keys,
         weigh(out, s, j + 1 < keys ? s + width : NULL, high, scale, part);
     const __m512 sum =
         _mm512_add_ps(_mm512_add_ps(part[0], part[1]), _mm512_add_ps(part[2], part[3]));
-    const __m512 again = weight(before, high, scale);
+    const __mmask16 grown = _mm512_cmp_ps_mask(before, high, _CMP_NEQ_UQ);
+    const __m512 again =
+        _mm512_mask_mov_ps(_mm512_set1_ps(1.0f), grown, weight(before, high, scale));
     _mm512_storeu_ps(rescale, again);
     _mm512_storeu_ps(total, _mm512_fmadd_ps(_mm512_loadu_ps(total), again, sum));
     _mm512_storeu_ps(top, high);

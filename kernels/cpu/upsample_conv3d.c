@@ -7,7 +7,7 @@
  */
 #include "gemm.h"
 
-enum { TAPS = 3, PIECE = HYV_GEMM_BUFFER / (HYV_GEMM_NR_MAX + 1) };
+enum { TAPS = 3, PIECE = HYV_GEMM_BUFFER / (HYV_GEMM_NR_MAX + 1) / 2 * 2 };
 
 /* Output voxels whose coordinates are even or odd alike. */
 typedef struct parity {
@@ -70,7 +70,7 @@ static void pack_taps(const void *operand, const hyv_gemm_functions *f, float *o
         count = channels - channel < depth - done ? channels - channel : depth - done;
         for (int i = 0; i < n; i++)
             rows[i] = tap_row(p, at[i], tap) + channel;
-        f->transpose(out + done * width, width, rows, n, count);
+        f->transpose(out + done / f->fold * width, width, rows, n, count);
     }
 }
 
@@ -119,7 +119,7 @@ static void pack_sums(const void *operand, const hyv_gemm_functions *f, float *o
             sum_weights(p, f, sum, buffer, first + i, tap, channel, count);
             rows[i] = sum;
         }
-        f->transpose(out + done * width, width, rows, n, count);
+        f->transpose(out + done / f->fold * width, width, rows, n, count);
     }
 }
 
@@ -141,6 +141,7 @@ void hyv_cpu_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
         const hyv_gemm_call call = {.rows = hyv_grid_rows(p.voxels),
                                     .cols = y.cols,
                                     .depth = hyv_grid_rows(p.taps) * x.cols,
+                                    .odd = x.cols % 2 != 0,
                                     .left = &p,
                                     .pack_left = pack_taps,
                                     .right = &p,
