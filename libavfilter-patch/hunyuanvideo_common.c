@@ -243,6 +243,26 @@ static int set_numbers(AVFilterContext *ctx)
     return set_printf(ctx, "threads", "%d", asked_threads(ctx));
 }
 
+/* Files that stand elsewhere than the rest of the model. */
+static int set_parts(AVFilterContext *ctx)
+{
+    const HunyuanVideoContext *s = ctx->priv;
+    const struct { const char *name, *value; } parts[] = {
+        { "transformer",    s->transformer    },
+        { "vae",            s->vae            },
+        { "text_encoder",   s->text_encoder   },
+        { "text_encoder_2", s->text_encoder_2 },
+        { "tokenizer",      s->tokenizer      },
+        { "tokenizer_2",    s->tokenizer_2    },
+    };
+    int i, ret;
+
+    for (i = 0; i < FF_ARRAY_ELEMS(parts); i++)
+        if (parts[i].value && (ret = set(ctx, parts[i].name, parts[i].value)) < 0)
+            return ret;
+    return 0;
+}
+
 static int set_strings(AVFilterContext *ctx)
 {
     HunyuanVideoContext *s = ctx->priv;
@@ -256,7 +276,8 @@ static int set_strings(AVFilterContext *ctx)
     if (s->device && (ret = set(ctx, "device", s->device)) < 0)
         return ret;
     if ((ret = set(ctx, "precision", precision_names[s->precision])) < 0 ||
-        (ret = set(ctx, "offload",   offload_names[s->offload])) < 0)
+        (ret = set(ctx, "offload",   offload_names[s->offload])) < 0 ||
+        (ret = set_parts(ctx)) < 0)
         return ret;
     if (s->prompt && (ret = set(ctx, "prompt", s->prompt)) < 0)
         return ret;

@@ -62,6 +62,8 @@ typedef struct HunyuanVideoContext {
     char      *device;
     int        precision;
     int        offload;
+    char      *transformer, *vae, *text_encoder, *text_encoder_2;
+    char      *tokenizer, *tokenizer_2;
     char      *opts;
 
     /* state */
@@ -104,6 +106,12 @@ typedef struct HunyuanVideoContext {
     { "offload",      "set how hard to save device memory",         HYV_OFFSET(offload),      AV_OPT_TYPE_INT, { .i64 = HYV_OFFLOAD_AUTO }, 0, HYV_OFFLOAD_NB - 1, HYV_FLAGS, .unit = "offload" }, \
         { "auto",     "keep on the device what fits",               0, AV_OPT_TYPE_CONST, { .i64 = HYV_OFFLOAD_AUTO }, 0, 0, HYV_FLAGS, .unit = "offload" }, \
         { "none",     "keep everything on the device",              0, AV_OPT_TYPE_CONST, { .i64 = HYV_OFFLOAD_NONE }, 0, 0, HYV_FLAGS, .unit = "offload" }, \
+    { "transformer",  "set the transformer's file or folder",       HYV_OFFSET(transformer),  AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }, \
+    { "vae",          "set the VAE's file or folder",               HYV_OFFSET(vae),          AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }, \
+    { "text_encoder", "set the language model's file or folder",    HYV_OFFSET(text_encoder), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }, \
+    { "text_encoder_2", "set CLIP's file or folder",                  HYV_OFFSET(text_encoder_2),AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }, \
+    { "tokenizer",    "set the language model's tokenizer",         HYV_OFFSET(tokenizer),    AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }, \
+    { "tokenizer_2",  "set CLIP's tokenizer",                       HYV_OFFSET(tokenizer_2),  AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }, \
     { "opts",         "set options of the library as key=value|key=value", HYV_OFFSET(opts),  AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }
 
 enum HunyuanVideoPrecision {

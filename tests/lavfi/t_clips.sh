@@ -129,8 +129,20 @@ listed() {
     "$ff" -hide_banner -h filter=hunyuanvideo > help 2>&1 && holds help 'Filter hunyuanvideo' promptfile guidance precision &&
         "$ff" -hide_banner -filters > filters && grep -q ' hunyuanvideo  *|->V ' filters || return 1
     # every option, and in the promised order
-    same 'prompt size s rate r duration d sar frames preset aspect promptfile negative negativefile model m seed steps guidance shift cfg device precision offload opts' \
-        "$(sed -n 's/^   \([a-z]*\)  *<.*/\1/p' help | tr '\n' ' ' | sed 's/ $//')"
+    same 'prompt size s rate r duration d sar frames preset aspect promptfile negative negativefile model m seed steps guidance shift cfg device precision offload transformer vae text_encoder text_encoder_2 tokenizer tokenizer_2 opts' \
+        "$(sed -n 's/^   \([a-z_0-9]*\)  *<.*/\1/p' help | tr '\n' ' ' | sed 's/ $//')"
+}
+
+# Components one by one, and one of them in place of the model's, give what the whole folder gives.
+parts() {
+    of=$root/tests/golden/t2v
+    clip=s=32x32:frames=5:steps=1:seed=3
+    alone=transformer=$of/transformer:vae=$of/vae:text_encoder=$of/text_encoder:text_encoder_2=$of/text_encoder_2
+    ff -f lavfi -i "hunyuanvideo=x:$clip:model=$of" -f framemd5 whole &&
+        ff -f lavfi -i "hunyuanvideo=x:$clip:$alone:tokenizer=$of/tokenizer:tokenizer_2=$of/tokenizer_2" -f framemd5 named &&
+        ff -f lavfi -i "hunyuanvideo=x:$clip:model=$of:opts=vae=$of/vae" -f framemd5 opts && cmp whole named && cmp whole opts || return 1
+    ff_log error -f lavfi -i "hunyuanvideo=x:$clip:model=$of:vae=$of/transformer" -f null -
+    holds log 'this is the transformer, not the vae'
 }
 
 commands() {
@@ -164,6 +176,7 @@ clips() {
     check '14 a stream that is closed early' early_end
     check '15 ffprobe shows every frame' probed
     check '15 ffprobe answers at once without stream info' probed_at_once
+    check '20 components have options of their own' parts
     check '20 help and list' listed
     check '21 threads, and a command to the source' commands
     check 'nothing is logged at level error, progress and sums at level info' quiet_and_told

@@ -103,7 +103,7 @@ manual() {
     holds pod '=head2 hunyuanvideo' 'a cat walks on the grass' || return 1
     texi=$root/libavfilter-patch/doc/vsrc_hunyuanvideo.texi
     sed -n 's/^@itemx\{0,1\} //p' "$texi" | tr -s ', ' '\n\n' | grep . > described
-    "$ff" -hide_banner -h filter=hunyuanvideo 2>&1 | sed -n 's/^   \([a-z]*\)  *<.*/\1/p' > options
+    "$ff" -hide_banner -h filter=hunyuanvideo 2>&1 | sed -n 's/^   \([a-z_0-9]*\)  *<.*/\1/p' > options
     cmp described options
 }
 
