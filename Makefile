@@ -14,7 +14,7 @@ FFMPEG  ?= 9.0
 VERSION := 0.1.0
 SOMAJOR := 0.1
 
-PACKAGES := yaml-0.1 jansson libpcre2-8 libutf8proc
+PACKAGES := yaml-0.1 jansson libpcre2-8 libutf8proc libxxhash
 DEPS_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
 DEPS_LIBS   = $(shell pkg-config --libs $(PACKAGES)) -lm -lpthread
 

@@ -4,7 +4,7 @@
 # As root it says what it installs and does it; otherwise it prints the command to type and fails. Nothing is done when all are there.
 set -eu
 
-build='gcc make pkg-config libc6-dev libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev'
+build='gcc make pkg-config libc6-dev libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev'
 ffmpeg="$build nasm libx264-dev zlib1g-dev dpkg-dev xz-utils debian-archive-keyring ca-certificates"
 check="$ffmpeg clang valgrind g++ binutils perl procps python3-numpy"
 nano="python3-venv g++"

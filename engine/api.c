@@ -15,6 +15,7 @@
 #include "run/options.h"
 #include "run/params.h"
 #include "run/pipeline.h"
+#include "run/recipe.h"
 #include "run/testmodel.h"
 
 struct hyv_context {
@@ -27,8 +28,10 @@ struct hyv_context {
     const hyv_source *source;
     void *self; /* of the source; NULL: not open */
     hyv_video video;
+    char *recipe; /* of the video */
     bool started;
-    int ended; /* what hyv_read returns from now on, if it is not 1 */
+    bool recipe_due; /* to be written with the first frame */
+    int ended;       /* what hyv_read returns from now on, if it is not 1 */
     enum hyv_phase phase;
     double phase_began;
 };
@@ -129,6 +132,22 @@ int hyv_open(hyv_context **context, const hyv_options *options, const hyv_callba
     return finish(c, err);
 }
 
+static int make_recipe(hyv_context *c, const hyv_options *options)
+{
+    hyv_free_host(c->recipe);
+    c->recipe = hyv_recipe_new(options, c->defaults, &c->params, &c->video, c->video.weights);
+    c->video.recipe = c->recipe;
+    return c->recipe ? 0 : hyv_log_error(&c->log, -ENOMEM, "recipe: not enough memory");
+}
+
+/* With the first frame, for a plan alone leaves no traces. Not worth losing a run for. */
+static void write_recipe(hyv_context *c)
+{
+    if (c->recipe_due && c->params.recipe[0])
+        hyv_recipe_write(c->params.recipe, c->recipe, &c->log);
+    c->recipe_due = false;
+}
+
 int hyv_start(hyv_context *context, const hyv_options *options, hyv_video *video)
 {
     hyv_context *c = context;
@@ -143,6 +162,8 @@ int hyv_start(hyv_context *context, const hyv_options *options, hyv_video *video
     c->video = (hyv_video){0};
     if (err >= 0)
         err = c->source->start(c->self, &c->params, &c->video);
+    if (err >= 0)
+        err = make_recipe(c, options);
     const bool planned = err >= 0 || c->video.bytes > 0; /* and refused, for want of memory */
     if (planned && video && video->size >= sizeof(video->size)) {
         c->video.size = video->size < sizeof(*video) ? video->size : sizeof(*video);
@@ -150,7 +171,7 @@ int hyv_start(hyv_context *context, const hyv_options *options, hyv_video *video
     }
     if (err < 0)
         return finish(c, err);
-    c->started = true;
+    c->started = c->recipe_due = true;
     c->ended = 1;
     c->phase_began = -1;
     return 0;
@@ -170,6 +191,7 @@ int hyv_read(hyv_context *context, const hyv_image *out)
     if (err < 0)
         return finish(c, err);
     const float *rgb;
+    write_recipe(c);
     /* Also before a frame that was decoded long ago, for which the source asks nobody. */
     c->ended = err = context_interrupt(c) ? -ECANCELED : c->source->read(c->self, &rgb);
     if (err > 0)
@@ -199,6 +221,7 @@ void hyv_close(hyv_context **context)
         c->source->close(&c->self);
     hyv_options_free(&c->defaults);
     hyv_params_clear(&c->params);
+    hyv_free_host(c->recipe);
     hyv_free_host(c);
     *context = NULL;
 }

@@ -197,6 +197,9 @@ typedef struct hyv_video {
     uint64_t memory_least;    /* the smallest budget that can hold the video */
     uint64_t step_disk_bytes; /* read again in each denoising step, of weights that do not fit */
     double step_seconds;      /* estimate of a denoising step; 0 if there is none */
+    const char *weights;      /* lines "component hash" of the weights in use; owned by the context */
+    const char *recipe;       /* all options in force as a preset that makes the same bytes again;
+                                 owned by the context, until the next start */
 } hyv_video;
 
 /* Pixel formats, named and laid out as FFmpeg's. Ten bits: little-endian 16-bit words. */

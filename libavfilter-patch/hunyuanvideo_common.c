@@ -44,7 +44,6 @@
 #include "libavutil/mathematics.h"
 #include "libavutil/mem.h"
 #include "libavutil/pixfmt.h"
-#include "libavutil/random_seed.h"
 #include "libavutil/time.h"
 
 #include "avfilter.h"
@@ -275,9 +274,16 @@ static int set_strings(AVFilterContext *ctx)
         return ret;
     if (s->device && (ret = set(ctx, "device", s->device)) < 0)
         return ret;
-    if ((ret = set(ctx, "precision", precision_names[s->precision])) < 0 ||
-        (ret = set(ctx, "offload",   offload_names[s->offload])) < 0 ||
-        (ret = set_parts(ctx)) < 0)
+    if ((ret = set_parts(ctx)) < 0)
+        return ret;
+    /* what is left at auto may come from a preset */
+    if ((s->precision != HYV_PRECISION_AUTO &&
+         (ret = set(ctx, "precision", precision_names[s->precision])) < 0) ||
+        (s->offload != HYV_OFFLOAD_AUTO &&
+         (ret = set(ctx, "offload", offload_names[s->offload])) < 0))
+        return ret;
+    if ((s->checkpoint && (ret = set(ctx, "checkpoint", s->checkpoint)) < 0) ||
+        (s->recipe && (ret = set(ctx, "recipe", s->recipe)) < 0))
         return ret;
     if (s->prompt && (ret = set(ctx, "prompt", s->prompt)) < 0)
         return ret;
@@ -291,9 +297,9 @@ static int check_contradictions(AVFilterContext *ctx)
 
     if (s->prompt && s->promptfile)
         message = "Give one of prompt and promptfile, not both";
-    else if (!s->promptfile && !s->prompt)
+    else if (!s->promptfile && !s->prompt && (!s->preset || !*s->preset))
         message = "A prompt is missing: give prompt=TEXT or promptfile=FILE";
-    else if (!s->promptfile && !s->prompt[strspn(s->prompt, " \t\r\n")])
+    else if (s->prompt && !s->prompt[strspn(s->prompt, " \t\r\n")])
         message = "The prompt is empty";
     else if (s->negative && s->negativefile)
         message = "Give one of negative and negativefile, not both";
@@ -482,10 +488,11 @@ int ff_hunyuanvideo_plan(AVFilterContext *ctx)
         return ret;
     if (s->negativefile && (ret = set_file(ctx, "negative", s->negativefile)) < 0)
         return ret;
+    if (!*hyv_options_get(s->options, "prompt")) {
+        av_log(ctx, AV_LOG_ERROR, "A prompt is missing: give prompt=TEXT or promptfile=FILE\n");
+        return AVERROR(EINVAL);
+    }
     if (seed >= 0 && (ret = set_printf(ctx, "seed", "%"PRId64, seed)) < 0)
-        return ret;
-    if (!strcmp(hyv_options_get(s->options, "seed"), "-1") &&
-        (ret = set_printf(ctx, "seed", "%"PRIu32, av_get_random_seed())) < 0)
         return ret;
     ret = open_engine(ctx);
     if (ret < 0)
@@ -556,7 +563,8 @@ static int tag_metadata(AVFilterContext *ctx, AVFrame *frame)
         return 0;
     if ((ret = av_dict_set(&frame->metadata, "lavfi.hunyuanvideo.prompt",
                            hyv_options_get(s->options, "prompt"), 0)) < 0 ||
-        (ret = av_dict_set(&frame->metadata, "lavfi.hunyuanvideo.model", s->video.model, 0)) < 0)
+        (ret = av_dict_set(&frame->metadata, "lavfi.hunyuanvideo.model", s->video.model, 0)) < 0 ||
+        (ret = av_dict_set(&frame->metadata, "lavfi.hunyuanvideo.recipe", s->video.recipe, 0)) < 0)
         return ret;
     return av_dict_set_int(&frame->metadata, "lavfi.hunyuanvideo.steps", s->video.steps, 0);
 }

@@ -64,6 +64,7 @@ typedef struct HunyuanVideoContext {
     int        offload;
     char      *transformer, *vae, *text_encoder, *text_encoder_2;
     char      *tokenizer, *tokenizer_2;
+    char      *checkpoint, *recipe;
     char      *opts;
 
     /* state */
@@ -112,6 +113,8 @@ typedef struct HunyuanVideoContext {
     { "text_encoder_2", "set CLIP's file or folder",                  HYV_OFFSET(text_encoder_2),AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }, \
     { "tokenizer",    "set the language model's tokenizer",         HYV_OFFSET(tokenizer),    AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }, \
     { "tokenizer_2",  "set CLIP's tokenizer",                       HYV_OFFSET(tokenizer_2),  AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }, \
+    { "checkpoint",   "keep the run's state in a file and go on with it (auto: in the current folder)", HYV_OFFSET(checkpoint), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }, \
+    { "recipe",       "write all options in force to a file, a preset for the same video", HYV_OFFSET(recipe), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }, \
     { "opts",         "set options of the library as key=value|key=value", HYV_OFFSET(opts),  AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, HYV_FLAGS }
 
 enum HunyuanVideoPrecision {

@@ -8,6 +8,7 @@
 #include "denoise.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "../base/util.h"
 #include "../model/embed.h"
@@ -185,6 +186,12 @@ void hyv_denoiser_evaluate(hyv_denoiser *d, float *velocity, const float *latent
     hyv_dit_forward(be, d->m, out, &in, d->watch);
     hyv_download(be, velocity, out);
     hyv_release(be, mark);
+}
+
+void hyv_denoiser_resume(hyv_denoiser *d, const float *latents, int steps)
+{
+    memcpy(d->latents, latents, (size_t)(d->rows * d->channels) * sizeof(float));
+    d->done = steps;
 }
 
 int hyv_denoiser_step(hyv_denoiser *d)

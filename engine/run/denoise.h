@@ -30,6 +30,9 @@ int hyv_denoiser_new(hyv_denoiser **d, hyv_backend *be, const hyv_dit *m,
                      const hyv_conditioning *negative, const hyv_watch *watch, hyv_log *log);
 void hyv_denoiser_free(hyv_denoiser **d);
 
+/* Takes up the latents of a run that was stopped after `steps` steps. Before the first step. */
+void hyv_denoiser_resume(hyv_denoiser *d, const float *latents, int steps);
+
 /* What every step takes from its time, guidance and pooled text, computed once; the first step does
  * it if nobody has. 0 or the backend's error. */
 int hyv_denoiser_prepare(hyv_denoiser *d);

@@ -320,8 +320,12 @@ int hyv_params_video(hyv_params *params, const hyv_options *options, const hyv_o
     int err = 0;
     hyv_free_host(params->prompt);
     hyv_free_host(params->negative);
+    hyv_free_host(params->checkpoint);
+    hyv_free_host(params->recipe);
     params->prompt = copy(s, "prompt", &err);
     params->negative = copy(s, "negative", &err);
+    params->checkpoint = copy(s, "checkpoint", &err);
+    params->recipe = copy(s, "recipe", &err);
     choose_size(params, s);
     params->frames = integer(s, "frames", 1);
     hyv_value_ratio(text(s, "rate"), HYV_RATE_MAX, &params->rate_num, &params->rate_den);
@@ -331,6 +335,7 @@ int hyv_params_video(hyv_params *params, const hyv_options *options, const hyv_o
     params->cfg = number(s, "cfg");
     int64_t seed = -1;
     hyv_parse_int(text(s, "seed"), &seed);
+    params->seed_drawn = seed < 0;
     params->seed = seed < 0 ? draw_seed() : seed;
     const bool image =
         is(s, "template", "image") || (is(s, "template", "auto") && params->frames == 1);
@@ -358,5 +363,7 @@ void hyv_params_clear(hyv_params *params)
     hyv_free_host(params->isa);
     hyv_free_host(params->prompt);
     hyv_free_host(params->negative);
+    hyv_free_host(params->checkpoint);
+    hyv_free_host(params->recipe);
     *params = (hyv_params){0};
 }

@@ -46,7 +46,10 @@ typedef struct hyv_params {
     int steps;
     double guidance, cfg;
     double shift;               /* 0: the model's own */
-    int64_t seed;               /* drawn if the option was -1 */
+    int64_t seed;               /* drawn if the option was -1, */
+    bool seed_drawn;            /* in which case a checkpoint's is taken */
+    char *checkpoint;           /* path, "auto", or "" for none */
+    char *recipe;               /* path, or "" for none */
     enum hyv_template template; /* "auto" resolved: image for one frame, else video */
     enum hyv_tiling_choice tiling;
     int test_step_ms, test_frame_ms;

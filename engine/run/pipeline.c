@@ -11,9 +11,11 @@
 #include <string.h>
 
 #include "../text/vocabulary.h"
+#include "keeper.h"
 #include "memory.h"
 #include "plan.h"
 #include "sampler.h"
+#include "watchdog.h"
 
 enum phase { IDLE, ENCODE, DENOISE, DECODE, FINISHED };
 
@@ -24,11 +26,14 @@ typedef struct pipeline {
     hyv_log *log;
     hyv_backend *be;
     char device[64], name[256];
+    hyv_hashes hashes;
+    hyv_string weights; /* the same for people */
 
     /* of one video */
     enum phase phase;
     hyv_plan plan;
     hyv_conditioning positive, negative;
+    hyv_keeper keeper;
     hyv_denoiser *denoiser;
     hyv_network network; /* the one that is loaded */
     float *latents;      /* [t*h*w, channels], for the decoder */
@@ -47,12 +52,15 @@ static void report(pipeline *p, enum hyv_phase phase, int64_t step, int64_t step
         hyv_backend_stop(p->be);
 }
 
-/* Counts layers and blocks. */
+/* Looks after the values; counts layers and blocks. */
 static void see(void *opaque, const char *module, int index, hyv_mat value)
 {
     pipeline *p = opaque;
-    (void)module, (void)value;
-    if (index < 0)
+    const hyv_watchdog dog = {.be = p->be,
+                              .network = &p->network,
+                              .step = p->denoiser ? hyv_denoiser_done(p->denoiser) + 1 : 0,
+                              .steps = p->plan.denoise.steps};
+    if (!hyv_watchdog_look(&dog, module, index, value) || index < 0 || p->phase == DECODE)
         return;
     p->units_done++;
     const double fraction = (double)p->units_done / (double)p->units;
@@ -120,8 +128,21 @@ static void pipeline_close(void **self)
     pipeline_stop(p);
     hyv_backend_close(&p->be);
     hyv_model_close(&p->model);
+    hyv_string_free(&p->weights);
     hyv_free_host(p);
     *self = NULL;
+}
+
+static int take_fingerprints(pipeline *p)
+{
+    for (int c = 0; c < HYV_COMPONENTS; c++) {
+        if (hyv_fingerprint(p->hashes[c], p->model.file[c]) < 0)
+            p->weights.failed = true;
+        hyv_string_append(&p->weights, "%s%s %s", c ? "\n" : "",
+                          hyv_component_name((enum hyv_component)c), p->hashes[c]);
+        hyv_checkpoint_drop(p->model.file[c]); /* the pages that were looked at */
+    }
+    return p->weights.failed ? hyv_log_error(p->log, -ENOMEM, "out of memory") : 0;
 }
 
 static int pipeline_open(void **self, const hyv_params *params, const hyv_run *run)
@@ -132,8 +153,10 @@ static int pipeline_open(void **self, const hyv_params *params, const hyv_run *r
     p->run = run;
     p->log = run->log;
     p->watch = (hyv_watch){p, see};
-    p->hooks = (hyv_tile_hooks){.opaque = p, .progress = see_tile};
+    p->hooks = (hyv_tile_hooks){.opaque = p, .progress = see_tile, .watch = &p->watch};
     int err = hyv_model_open(&p->model, params->model, &params->choice, p->log);
+    if (err >= 0)
+        err = take_fingerprints(p);
     if (err >= 0)
         err = open_backend(p, params);
     if (err < 0) {
@@ -230,13 +253,14 @@ static void fill_video(pipeline *p, const hyv_params *params, hyv_video *video)
                          .frames = params->frames,
                          .fps_num = params->rate_num,
                          .fps_den = params->rate_den,
-                         .seed = params->seed,
+                         .seed = d->seed,
                          .steps = d->steps,
                          .guidance = p->model.config.dit.guidance ? d->guidance : 0.0,
                          .shift = d->shift,
                          .cfg = d->cfg,
                          .model = p->name,
-                         .device = p->device};
+                         .device = p->device,
+                         .weights = hyv_string_text(&p->weights)};
     video->text_tokens = (int)(p->plan.positive.llm_count - p->plan.positive.crop);
     video->video_tokens = hyv_grid_rows(d->grid) / (patch * patch);
 }
@@ -337,6 +361,9 @@ static int pipeline_start(void *self, const hyv_params *params, hyv_video *video
     if (err >= 0)
         err = plan_prompts(p, params);
     if (err >= 0)
+        err = hyv_keeper_open(&p->keeper, params, &p->plan, p->hashes, c->dit.in_channels,
+                              &p->plan.denoise.seed, p->log);
+    if (err >= 0)
         err = hyv_plan_make(&p->plan, &p->model, &config);
     if (err < 0)
         return err;
@@ -345,7 +372,7 @@ static int pipeline_start(void *self, const hyv_params *params, hyv_video *video
                       "size %dx%d: the model was not trained for it; pictures may suffer",
                       params->width, params->height);
     fill_video(p, params, video);
-    p->phase = ENCODE;
+    p->phase = p->keeper.found.step == params->steps ? DENOISE : ENCODE; /* latents are there */
     err = fill_costs(p, video);
     return err < 0 ? err : check_memory(p, params);
 }
@@ -405,18 +432,31 @@ static int encode(pipeline *p)
     return err;
 }
 
+/* All steps, or those that a kept run has left, each of them kept. */
 static int denoise(pipeline *p)
 {
     const hyv_dit_config *c = &p->model.config.dit;
     const hyv_denoise_plan *plan = &p->plan.denoise;
-    p->units = (c->double_blocks + c->single_blocks) * plan->steps * (p->plan.guided ? 2 : 1);
-    p->units_done = 0;
+    const int64_t a_step = (c->double_blocks + c->single_blocks) * (p->plan.guided ? 2 : 1);
+    const int first = p->keeper.found.step;
+    if (first == plan->steps)
+        return 0;
+    p->units = a_step * plan->steps;
+    p->units_done = a_step * first;
     int err = load(p, HYV_TRANSFORMER);
     if (err >= 0)
         err = hyv_denoiser_new(&p->denoiser, p->be, p->network.net.dit, plan, &p->positive,
                                p->plan.guided ? &p->negative : NULL, &p->watch, p->log);
-    while (err >= 0 && (err = hyv_denoiser_step(p->denoiser)) > 0)
-        continue;
+    if (err >= 0 && first > 0)
+        hyv_denoiser_resume(p->denoiser, p->keeper.found.latents, first);
+    for (bool more = true; err >= 0 && more;) {
+        err = hyv_denoiser_step(p->denoiser);
+        more = err > 0;
+        if (err >= 0)
+            hyv_keeper_keep(&p->keeper, hyv_denoiser_done(p->denoiser),
+                            hyv_denoiser_latents(p->denoiser), hyv_grid_rows(plan->grid),
+                            c->in_channels);
+    }
     if (err >= 0)
         report(p, HYV_PHASE_DENOISE, plan->steps, plan->steps, 1.0);
     return err;
@@ -427,7 +467,7 @@ static int take_latents(pipeline *p)
 {
     const int64_t n = hyv_grid_rows(p->plan.denoise.grid) * p->model.config.vae.latent_channels;
     const float scale = (float)p->model.config.scaling_factor;
-    const float *from = hyv_denoiser_latents(p->denoiser);
+    const float *from = p->denoiser ? hyv_denoiser_latents(p->denoiser) : p->keeper.found.latents;
     p->latents = hyv_malloc((size_t)n, sizeof(float));
     if (!p->latents)
         return hyv_log_error(p->log, -ENOMEM, "out of memory for the latents");
@@ -482,6 +522,8 @@ static int pipeline_read(void *self, const float **rgb)
             err = hyv_vae_tiles_next(p->tiles, rgb);
             if (err > 0)
                 return check_frame(p, *rgb);
+            if (err == 0)
+                hyv_keeper_done(&p->keeper);
             p->phase = FINISHED;
             break;
         default:
@@ -500,6 +542,7 @@ static void pipeline_stop(void *self)
         unload(p);
     hyv_conditioning_free(&p->positive);
     hyv_conditioning_free(&p->negative);
+    hyv_keeper_clear(&p->keeper);
     hyv_free_host(p->latents);
     p->latents = NULL;
     p->phase = IDLE;

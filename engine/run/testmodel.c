@@ -179,6 +179,9 @@ static int testmodel_start(void *self, const hyv_params *params, hyv_video *vide
     testmodel_stop(m);
     if (params->test_fail == HYV_FAIL_PLAN)
         return hyv_log_error(m->run->log, -ENOENT, "model test: fails at plan, as test_fail asks");
+    if (params->checkpoint[0])
+        hyv_log_write(m->run->log, HYV_LEVEL_WARNING,
+                      "checkpoint: has no effect with model test, whose run is no loss");
     m->params = params;
     m->next = 0;
     const size_t pixels = (size_t)params->width * (size_t)params->height;
@@ -202,6 +205,7 @@ static int testmodel_start(void *self, const hyv_params *params, hyv_video *vide
         .cfg = params->cfg,
         .model = "test",
         .device = "cpu (test pictures)",
+        .weights = "",
         .text_tokens = count_words(params->prompt),
         .video_tokens =
             (int64_t)((params->frames - 1) / 4 + 1) * (params->width / 16) * (params->height / 16),

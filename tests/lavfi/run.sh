@@ -22,7 +22,7 @@ trap 'exit 130' INT TERM HUP
 exec 3>&1
 
 . "$here/common.sh"
-for group in clips prompts errors stop reference nano hook builds; do
+for group in clips prompts errors stop reference resume nano hook builds; do
     . "$here/t_$group.sh"
 done
 
@@ -43,7 +43,7 @@ for release; do
     cd "$tmp/run" || exit 1
     tmp_root=$tmp
     tmp=$tmp/run
-    for group in ${ONLY:-clips prompts errors stops references nano hooks builds}; do $group; done
+    for group in ${ONLY:-clips prompts errors stops references resume nano hooks builds}; do $group; done
     tmp=$tmp_root
 done
 
