@@ -11,6 +11,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../../kernels/half.h"
 #include "../../kernels/quant.h"
 #include "../base/util.h"
 
@@ -248,8 +249,8 @@ static void order_taps(uint8_t *dst, const uint8_t *src, const hyv_matrix_spec *
 }
 
 /* Row `row` of the kernels' matrix, of type `type`, from the file's, in which ours begins at row
- * `begin`. A row keeps the file's type, whole blocks of it
- * if it has blocks; where that cannot be it becomes f32, by way of `values` [cols]. */
+ * `begin`. A row keeps the file's type, whole blocks of it if it has blocks; where that cannot be
+ * it becomes f32, by way of `values` [cols]. */
 static void repack_row(uint8_t *dst, const hyv_tensor *t, const hyv_matrix_spec *s, int64_t begin,
                        int64_t row, hyv_type type, float *values)
 {
@@ -362,6 +363,53 @@ static void bind_data(hyv_weights *w, hyv_weight *out, const hyv_tensor *t,
     out->w = (hyv_mat){data, s->rows, s->cols, s->cols, type};
 }
 
+/* The scale of Tencent's fp8 files, NULL if the matrix has none. */
+static const hyv_tensor *find_rounding_scale(hyv_weights *w, const hyv_tensor *t,
+                                             const char *module)
+{
+    hyv_place place;
+    if (t->type != HYV_F8_E4M3)
+        return NULL;
+    hyv_names_place(&w->names, module, "fp8_scale", &place);
+    hyv_tensor *scale = hyv_checkpoint_find(w->checkpoint, place.name);
+    if (!scale || scale->count != 1 || !hyv_type_is_float(scale->type))
+        return NULL;
+    scale->used++;
+    return scale;
+}
+
+/* There a weight is the bf16 next to fp8 times the bf16 next to the scale. No operator rounds so,
+ * hence a copy; half of what f32 would take. */
+static void bind_rounded(hyv_weights *w, hyv_weight *out, const hyv_tensor *t,
+                         const hyv_tensor *scale, const hyv_matrix_spec *s, int64_t begin)
+{
+    const size_t count = (size_t)(s->rows * s->cols);
+    uint16_t *data = own(w, count * sizeof(*data));
+    out->w = (hyv_mat){data, s->rows, s->cols, s->cols, HYV_BF16};
+    if (!data || w->be->ops->dry)
+        return;
+    const bool direct = w->be->ops->host_memory;
+    uint16_t *host = direct ? data : hyv_malloc(count, sizeof(*host));
+    float *values = hyv_malloc((size_t)s->cols, sizeof(*values));
+    if (host && values) {
+        float factor;
+        hyv_decode(&factor, scale->data, scale->type, 0, 1);
+        factor = hyv_round_to_bf16(factor);
+        for (int64_t row = 0; row < s->rows; row++) {
+            hyv_decode(values, t->data, t->type, (begin + source_row(s, row)) * s->cols, s->cols);
+            for (int64_t i = 0; i < s->cols; i++)
+                host[row * s->cols + i] = hyv_f32_to_bf16(values[i] * factor);
+        }
+        if (!direct)
+            w->be->ops->fetch(w->be, data, host, count * sizeof(*host));
+    } else {
+        set_error(w, -ENOMEM);
+    }
+    hyv_free_host(values);
+    if (!direct)
+        hyv_free_host(host);
+}
+
 static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const hyv_matrix_spec *s)
 {
     hyv_weights *w = opaque;
@@ -374,8 +422,14 @@ static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const
     if (t && check_matrix(w, t, s, rows)) {
         hyv_matrix_spec spec = *s;
         spec.layout = layout_of(t, s);
-        bind_data(w, out, t, &spec, begin);
-        bind_scale(w, out, module, s);
+        const hyv_tensor *scale =
+            spec.layout == HYV_LAYOUT_TAPS ? NULL : find_rounding_scale(w, t, module);
+        if (scale) {
+            bind_rounded(w, out, t, scale, &spec, begin);
+        } else {
+            bind_data(w, out, t, &spec, begin);
+            bind_scale(w, out, module, s);
+        }
     }
     if (s->bias)
         bind_bias(w, out, module, s);

@@ -14,6 +14,7 @@
 
 #include "../../engine/hunyuanvideo.h"
 #include "../../engine/run/model.h"
+#include "../../kernels/half.h"
 #include "../check.h"
 #include "../gguf.h"
 #include "../golden.h"
@@ -573,6 +574,72 @@ static void check_ambiguous(void)
                 (const setting[]){{"model", path}, {"transformer", second}, {NULL, NULL}});
 }
 
+/* The nearest bf16, to even. */
+static uint16_t bf16_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof(bits));
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static float float_of(uint16_t bf16)
+{
+    const uint32_t bits = (uint32_t)bf16 << 16;
+    float x;
+    memcpy(&x, &bits, sizeof(x));
+    return x;
+}
+
+/* Tencent's rounding: fp8 with .fp8_scale beside it, and the same values written out in bf16. */
+static void check_rounded(void)
+{
+    hyv_checkpoint *c = golden_file("names/comfyui_fp8_scaled.safetensors");
+    const int64_t count = c ? hyv_checkpoint_count(c) : 0;
+    renamed *small = calloc((size_t)count, sizeof(*small)),
+            *wide = calloc((size_t)count, sizeof(*wide));
+    hyv_tensor *tensors = calloc((size_t)count, sizeof(*tensors));
+    const form same = {.rules = {{".scale_weight", ".fp8_scale"}}};
+    char path[2][PATH_BYTES];
+    for (int64_t i = 0; i < count; i++) {
+        const hyv_tensor *t = hyv_checkpoint_at(c, i);
+        char name[300];
+        rewrite(&small[i], t, &same, 0);
+        rewrite(&wide[i], t, &same, 0);
+        snprintf(name, sizeof(name), "%.*s.scale_weight", (int)(strlen(t->name) - 7), t->name);
+        const hyv_tensor *scale = t->type == HYV_F8_E4M3 ? hyv_checkpoint_find(c, name) : NULL;
+        if (!scale) {
+            if (strstr(wide[i].name, ".fp8_scale"))
+                snprintf(wide[i].name, sizeof(wide->name), "unused.%d", (int)i);
+            continue;
+        }
+        uint16_t *values = malloc((size_t)t->count * sizeof(*values));
+        const float factor = float_of(bf16_of(hyv_element(scale->data, scale->type, 0)));
+        for (int64_t k = 0; k < t->count; k++)
+            values[k] = bf16_of(hyv_element(t->data, t->type, k) * factor);
+        tensors[i] = *t;
+        tensors[i].type = HYV_BF16;
+        tensors[i].data = values;
+        tensors[i].size_bytes = (size_t)t->count * sizeof(*values);
+        wide[i].from = &tensors[i];
+    }
+    write_tensors(place(path[0], "rounded/small.weights"), small, (int)count);
+    write_tensors(place(path[1], "rounded/wide.weights"), wide, (int)count);
+    write_config(HYV_TRANSFORMER, "rounded/config.json");
+    run(&other, (const setting[]){{"model", T2V}, {"transformer", path[1]}, {NULL, NULL}});
+    static outcome written;
+    written = other;
+    run(&other, (const setting[]){{"model", T2V}, {"transformer", path[0]}, {NULL, NULL}});
+    CHECK_MSG(other.status == 0 && written.status == 0, "%s%s", other.message, written.message);
+    CHECK(memcmp(other.frames, written.frames, sizeof(other.frames)) == 0);
+    CHECK(memcmp(other.frames, plain.frames, sizeof(other.frames)) != 0);
+    for (int64_t i = 0; i < count; i++)
+        free((void *)(uintptr_t)tensors[i].data);
+    free(tensors);
+    free(small);
+    free(wide);
+    hyv_checkpoint_close(&c);
+}
+
 /* ---- other families, and what no tensor tells ------------------------------------------------ */
 
 static void check_families(void)
@@ -836,6 +903,7 @@ int main(void)
     check_single_files();
     check_gguf_alone();
     check_ambiguous();
+    check_rounded();
     check_families();
     check_numbers();
     check_task();
