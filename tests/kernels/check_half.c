@@ -142,9 +142,22 @@ static void test_vectors(void)
                   (double)decode(known[i].which, known[i].code));
 }
 
+/* Rounding in place is encoding and decoding, NaN, infinities and subnormals included. */
+static void test_round(void)
+{
+    int bad = 0;
+    for (uint64_t bits = 0; bits <= UINT32_MAX; bits += 1013) {
+        const float f = hyv_bits_to_f32((uint32_t)bits);
+        const float want = hyv_bf16_to_f32(hyv_f32_to_bf16(f)), got = hyv_round_to_bf16(f);
+        bad += hyv_f32_to_bits(got) != hyv_f32_to_bits(want);
+    }
+    CHECK_MSG(bad == 0, "%d floats are rounded otherwise than encoded", bad);
+}
+
 int main(void)
 {
     test_vectors();
+    test_round();
     for (int which = 0; which < 4; which++) {
         test_decode(which);
         test_encode(which);
