@@ -449,6 +449,13 @@ static int generate(job *j)
     if (status == 0)
         status = open_output(&w, j->output);
     if (status == 0) {
+        if (!j->quiet && video.step_seconds >= 1)
+            report(0,
+                   "about %.0f s a step, %.0f s in all; %.1f GiB of memory, %.1f GiB read again in "
+                   "each step",
+                   video.step_seconds,
+                   video.phase[0].seconds + video.phase[1].seconds + video.phase[2].seconds,
+                   (double)video.bytes / (1 << 30), (double)video.step_disk_bytes / (1 << 30));
         if (!j->quiet)
             report(0, "model %s on %s: %dx%d, %d frames, %d steps, seed %lld", video.model,
                    video.device, video.width, video.height, video.frames, video.steps,
@@ -480,6 +487,19 @@ static void print_cost(uint64_t bytes, double seconds)
     printf("\n");
 }
 
+/* What the denoising steps ask of time and disk. */
+static void print_steps(const hyv_video *v)
+{
+    printf("steps     ");
+    if (v->step_seconds > 0)
+        print_time(stdout, v->step_seconds);
+    else
+        printf("unknown");
+    printf(" each, ");
+    print_bytes(v->step_disk_bytes);
+    printf(" read again in each\n");
+}
+
 static int plan(job *j)
 {
     static const char *const names[HYV_PHASES] = {"text", "denoise", "decode"};
@@ -506,13 +526,9 @@ static int plan(job *j)
         print_cost(v.bytes, seconds);
         printf("weights   ");
         print_bytes(v.weight_bytes);
-        printf(" in files");
-        if (v.step_disk_bytes > 0) {
-            printf(", of which ");
-            print_bytes(v.step_disk_bytes);
-            printf(" are read again in each step");
-        }
-        printf("\nmemory    ");
+        printf(" in files\n");
+        print_steps(&v);
+        printf("memory    ");
         if (v.memory < UINT64_MAX >> 1)
             print_bytes(v.memory);
         else

@@ -223,6 +223,30 @@ typedef struct hyv_backend_ops {
     void (*describe)(const hyv_backend *be, char *text, size_t size);
 } hyv_backend_ops;
 
+/* The operators that take the time, by what their speed depends on. */
+typedef enum hyv_kind {
+    HYV_KIND_LINEAR,
+    HYV_KIND_LINEAR_FEW, /* so few rows that reading the weights takes the time */
+    HYV_KIND_CONV,
+    HYV_KIND_UPSAMPLE_CONV,
+    HYV_KIND_ATTENTION,
+    HYV_KINDS
+} hyv_kind;
+
+enum { HYV_KIND_ROWS_FEW = 64 };
+
+/* All calls of a kind, and the largest of them by its shapes, as an example to be timed. */
+typedef struct hyv_calls {
+    double flops;
+    double example_flops; /* of the example: */
+    hyv_mat y, x, k;      /* addresses mean nothing */
+    hyv_weight weight;
+    hyv_grid grid, kernel;
+    int heads;
+    int64_t causal;
+    bool time;
+} hyv_calls;
+
 /* What a backend did so far: exact on the null backend, whose numbers are the plan. */
 typedef struct hyv_backend_stats {
     uint64_t calls;
@@ -231,6 +255,7 @@ typedef struct hyv_backend_stats {
     size_t arena_bytes_max;
     size_t fixed_bytes;
     size_t fixed_bytes_max;
+    hyv_calls kind[HYV_KINDS]; /* on the null backend only */
 } hyv_backend_stats;
 
 struct hyv_backend {

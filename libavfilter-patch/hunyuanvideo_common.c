@@ -432,6 +432,9 @@ static void log_plan(AVFilterContext *ctx)
 
     av_log(ctx, AV_LOG_INFO, "model %s, %dx%d, %"PRId64" frames, %d steps, seed %"PRId64", %s\n",
            v->model, v->width, v->height, s->nb_frames, v->steps, v->seed, v->device);
+    av_log(ctx, AV_LOG_INFO, "about %.3g s, %.3g s a step; %.1f MiB of memory, %.1f MiB read again "
+           "in each step\n", v->phase[0].seconds + v->phase[1].seconds + v->phase[2].seconds,
+           v->step_seconds, v->bytes / 1048576.0, v->step_disk_bytes / 1048576.0);
     av_log(ctx, AV_LOG_VERBOSE,
            "guidance %g, shift %g, cfg %g, %d text tokens, %"PRId64" video tokens, "
            "%.1f MiB of memory\n", v->guidance, v->shift, v->cfg, v->text_tokens,
@@ -495,10 +498,10 @@ int ff_hunyuanvideo_plan(AVFilterContext *ctx)
     if (seed >= 0 && (ret = set_printf(ctx, "seed", "%"PRId64, seed)) < 0)
         return ret;
     ret = open_engine(ctx);
+    if (ret >= 0 || (ret == AVERROR(ENOMEM) && s->video.bytes)) /* what does not fit has a plan, too */
+        log_plan(ctx);
     if (ret < 0)
         ff_hunyuanvideo_close(ctx);
-    else
-        log_plan(ctx);
     return ret;
 }
 

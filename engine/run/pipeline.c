@@ -295,22 +295,23 @@ static uint64_t least_memory(const pipeline *p, enum hyv_component *largest)
 /* Bytes and seconds by phase, on top of what the process holds now. */
 static int fill_costs(pipeline *p, hyv_video *video)
 {
-    double seconds[HYV_COMPONENTS];
+    hyv_plan_times times;
     const uint64_t resident = p->plan.held;
     enum hyv_component largest;
-    const int err = hyv_plan_seconds(&p->plan, p->be, seconds);
+    const int err = hyv_plan_seconds(&p->plan, p->be, &times);
     for (int c = 0; c < HYV_COMPONENTS; c++) {
         const enum hyv_phase phase = hyv_component_phase((enum hyv_component)c);
         const hyv_cost *cost = &p->plan.network[c];
         const uint64_t bytes = resident + hyv_cost_bytes(cost);
-        video->phase[phase].flops += cost->flops;
-        video->phase[phase].seconds += seconds[c];
+        video->phase[phase].flops += cost->work.flops;
+        video->phase[phase].seconds += times.network[c];
         if (bytes > video->phase[phase].bytes)
             video->phase[phase].bytes = bytes;
         if (bytes > video->bytes)
             video->bytes = bytes;
         video->weight_bytes += cost->weights + cost->files;
     }
+    video->step_seconds = times.step;
     video->memory = p->plan.budget;
     video->memory_least = least_memory(p, &largest);
     video->step_disk_bytes = (uint64_t)p->plan.network[HYV_TRANSFORMER].step_disk;
@@ -413,11 +414,21 @@ static int new_conditioning(pipeline *p, hyv_conditioning *c, const hyv_prompt_t
     return err < 0 ? hyv_log_error(p->log, err, "out of memory for the text states") : 0;
 }
 
+/* Says how long a piece of work took; the next begins. */
+static void took(pipeline *p, int err, const char *what, double *began)
+{
+    const double now = hyv_seconds();
+    if (err >= 0)
+        hyv_log_write(p->log, HYV_LEVEL_VERBOSE, "%s: %.2f s", what, now - *began);
+    *began = now;
+}
+
 static int encode(pipeline *p)
 {
     const hyv_model_config *m = &p->model.config;
     p->units = (m->llama.layers_used + m->clip.layers) * (p->plan.guided ? 2 : 1);
     p->units_done = 0;
+    double began = hyv_seconds();
     int err = new_conditioning(p, &p->positive, &p->plan.positive);
     if (err >= 0 && p->plan.guided)
         err = new_conditioning(p, &p->negative, &p->plan.negative);
@@ -428,6 +439,7 @@ static int encode(pipeline *p)
         if (err >= 0 && p->plan.guided)
             err = encode_with(p, (enum hyv_component)c, &p->negative, &p->plan.negative);
         unload(p);
+        took(p, err, hyv_component_name((enum hyv_component)c), &began);
     }
     return err;
 }
@@ -449,9 +461,14 @@ static int denoise(pipeline *p)
                                p->plan.guided ? &p->negative : NULL, &p->watch, p->log);
     if (err >= 0 && first > 0)
         hyv_denoiser_resume(p->denoiser, p->keeper.found.latents, first);
+    double began = hyv_seconds();
+    if (err >= 0)
+        err = hyv_denoiser_prepare(p->denoiser);
+    took(p, err, "modulations of all steps", &began);
     for (bool more = true; err >= 0 && more;) {
         err = hyv_denoiser_step(p->denoiser);
         more = err > 0;
+        took(p, err, "step", &began);
         if (err >= 0)
             hyv_keeper_keep(&p->keeper, hyv_denoiser_done(p->denoiser),
                             hyv_denoiser_latents(p->denoiser), hyv_grid_rows(plan->grid),

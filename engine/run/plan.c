@@ -1,11 +1,12 @@
 /* Planning: each network runs once on the null backend, with the sizes of the video to come.
  *
- * Repetitions (steps, guidance, tiles) are multiplied, not run. Rates come from three small
- * operators timed on the real backend. Knows no pixels.
+ * Repetitions (steps, guidance, tiles) are multiplied, not run. Times stand in
+ * calibrate.c. Knows no pixels.
  */
 #include "plan.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "../base/util.h"
 
@@ -57,20 +58,31 @@ static void divide_memory(hyv_plan *plan, const hyv_network *n)
     cost->step_disk = (double)fit.again * (plan->guided ? 2.0 : 1.0);
 }
 
+static void add_work(hyv_work *work, const hyv_backend_stats *s, double times)
+{
+    work->flops += times * s->flops;
+    work->calls += (uint64_t)(times * (double)s->calls);
+    for (int k = 0; k < HYV_KINDS; k++) {
+        const double sum = work->kind[k].flops + times * s->kind[k].flops;
+        if (s->kind[k].example_flops > work->kind[k].example_flops)
+            work->kind[k] = s->kind[k];
+        work->kind[k].flops = sum;
+    }
+}
+
 /* Adds the operations that the backend has counted `times` times, and keeps the largest bytes. */
 static void collect(hyv_cost *cost, hyv_backend *be, double times)
 {
     const hyv_backend_stats *s = &be->stats;
     const size_t scratch = be->ops->scratch ? be->ops->scratch(be) : 0;
-    cost->flops += times * s->flops;
-    cost->attention_flops += times * s->attention_flops;
-    cost->calls += (uint64_t)(times * (double)s->calls);
+    add_work(&cost->work, s, times);
     if (s->arena_bytes_max > cost->arena)
         cost->arena = s->arena_bytes_max;
     if (scratch > cost->scratch)
         cost->scratch = scratch;
     be->stats.flops = be->stats.attention_flops = 0.0;
     be->stats.calls = 0;
+    memset(be->stats.kind, 0, sizeof(be->stats.kind));
 }
 
 static int run_llama(hyv_cost *cost, hyv_backend *be, const hyv_network *n,
@@ -114,7 +126,7 @@ static int run_transformer(hyv_cost *cost, hyv_backend *be, const hyv_network *n
     collect(cost, be, 1.0);
     for (int i = 0; err >= 0 && i < (plan->guided ? 2 : 1); i++) {
         hyv_denoiser_evaluate(d, NULL, NULL, 0, i == 1);
-        cost->step_flops += be->stats.flops;
+        add_work(&cost->step, &be->stats, 1.0);
         collect(cost, be, plan->denoise.steps);
         err = hyv_backend_error(be);
     }
@@ -188,51 +200,4 @@ int hyv_plan_make(hyv_plan *plan, const hyv_model *m, const hyv_backend_config *
         hyv_backend_close(&be);
     }
     return err;
-}
-
-/* ---- time ------------------------------------------------------------------------------------ */
-
-enum { SAMPLE_ROWS = 96, SAMPLE_WIDTH = 256, SAMPLE_HEADS = 4, SAMPLE_CALLS = 10000 };
-static const double SAMPLE_SECONDS = 0.008;
-
-/* Operations a second of one operator, repeated for SAMPLE_SECONDS. */
-static double measure(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *w)
-{
-    const double flops = be->stats.flops, begin = hyv_seconds();
-    double end = begin;
-    for (int i = 0; i < SAMPLE_CALLS && end - begin < SAMPLE_SECONDS; i++) {
-        if (w)
-            hyv_linear(be, y, x, w);
-        else
-            hyv_attention(be, y, x, x, x, SAMPLE_HEADS, 0);
-        end = hyv_seconds();
-    }
-    return end > begin ? (be->stats.flops - flops) / (end - begin) : 0.0;
-}
-
-int hyv_plan_seconds(const hyv_plan *plan, hyv_backend *be, double seconds[HYV_COMPONENTS])
-{
-    static const float zeros[SAMPLE_ROWS * SAMPLE_WIDTH];
-    const size_t bytes = (size_t)(SAMPLE_WIDTH + 2 * SAMPLE_ROWS) * SAMPLE_WIDTH * sizeof(float);
-    hyv_mat data = {hyv_alloc(be, bytes, "calibration"), SAMPLE_WIDTH + 2 * SAMPLE_ROWS,
-                    SAMPLE_WIDTH, SAMPLE_WIDTH, HYV_F32};
-    if (!data.data)
-        return hyv_backend_error(be);
-    const hyv_mat x = hyv_rows(data, 0, SAMPLE_ROWS), y = hyv_rows(data, SAMPLE_ROWS, SAMPLE_ROWS);
-    const hyv_weight w = {.w = hyv_rows(data, 2 * SAMPLE_ROWS, SAMPLE_WIDTH)};
-    for (int64_t first = 0; first < data.rows; first += SAMPLE_ROWS) {
-        const int64_t rows = data.rows - first < SAMPLE_ROWS ? data.rows - first : SAMPLE_ROWS;
-        hyv_upload(be, hyv_rows(data, first, rows), zeros);
-    }
-    hyv_linear(be, y, x, &w); /* wakes threads and buffers */
-    const double linear = measure(be, y, x, &w), attention = measure(be, y, x, NULL);
-    for (int c = 0; c < HYV_COMPONENTS; c++) {
-        const hyv_cost *cost = &plan->network[c];
-        seconds[c] =
-            linear > 0.0 && attention > 0.0
-                ? (cost->flops - cost->attention_flops) / linear + cost->attention_flops / attention
-                : 0.0;
-    }
-    hyv_free(be, data.data);
-    return hyv_backend_error(be);
 }

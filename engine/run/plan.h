@@ -1,6 +1,6 @@
 /* What a video will cost, found by running its very operators on the null backend.
  *
- * Per phase: operations, bytes by kind, and from a measurement of a few milliseconds on this
+ * Per phase: operations, bytes by kind, and from a calibration of less than a second on this
  * machine an estimate of the time. Nothing of the size of the work is allocated. Knows no pixels.
  */
 #ifndef HYV_RUN_PLAN_H
@@ -11,9 +11,16 @@
 #include "model.h"
 #include "vae_tiles.h"
 
-typedef struct hyv_cost {
-    double flops, attention_flops;
+/* Operators by kind, each kind with an example to be timed. */
+typedef struct hyv_work {
+    double flops; /* of all operators */
     uint64_t calls;
+    hyv_calls kind[HYV_KINDS];
+} hyv_work;
+
+typedef struct hyv_cost {
+    hyv_work work;         /* of the whole video; */
+    hyv_work step;         /* of the transformer: of one step */
     size_t arena, scratch; /* bytes on the backend */
     size_t weights;        /* converted and repacked ones */
     size_t files;          /* weights used where they lie in the file; */
@@ -21,7 +28,6 @@ typedef struct hyv_cost {
     size_t mapped_least;   /* and how few can do */
     double disk;           /* bytes read, where the system's cache does not help */
     double step_disk;      /* of the transformer: in each step but the first */
-    double step_flops;     /* and what it computes in one */
     size_t host;           /* embeddings, latents, frames */
 } hyv_cost;
 
@@ -44,9 +50,14 @@ size_t hyv_cost_bytes_least(const hyv_cost *cost);
 /* What the plan leaves a network's weights in the mapped file: see hyv_residency_fit. */
 size_t hyv_plan_room(const hyv_plan *plan, enum hyv_component component);
 
-/* Seconds for each network, from rates measured on `be` in some 20 ms; 0, or the backend's error.
+/* Estimates of the time, from examples of the plan's own operators that run on `be` for less than a
+ * second in all: seconds for each network, and for one denoising step. 0, or the backend's error.
  */
-int hyv_plan_seconds(const hyv_plan *plan, hyv_backend *be, double seconds[HYV_COMPONENTS]);
+typedef struct hyv_plan_times {
+    double network[HYV_COMPONENTS], step;
+} hyv_plan_times;
+
+int hyv_plan_seconds(const hyv_plan *plan, hyv_backend *be, hyv_plan_times *times);
 
 /* The phase that a network belongs to. */
 enum hyv_phase hyv_component_phase(enum hyv_component component);

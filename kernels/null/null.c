@@ -87,10 +87,29 @@ static void count(hyv_backend *be, size_t shared, size_t with_one)
         s->thread = with_one - shared;
 }
 
+/* Counts a call, which becomes its kind's example if it is the largest. The front door has added
+ * its operations already. */
+static void note(hyv_backend *be, hyv_kind kind, double flops, hyv_calls call)
+{
+    hyv_calls *all = &be->stats.kind[kind];
+    const double sum = all->flops + flops;
+    if (flops > all->example_flops) {
+        *all = call;
+        all->example_flops = flops;
+    }
+    all->flops = sum;
+}
+
+static double volume(hyv_mat m)
+{
+    return (double)m.rows * (double)m.cols;
+}
+
 static void null_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W)
 {
     const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
-    (void)W;
+    note(be, y.rows <= HYV_KIND_ROWS_FEW ? HYV_KIND_LINEAR_FEW : HYV_KIND_LINEAR,
+         2.0 * volume(y) * (double)x.cols, (hyv_calls){.y = y, .x = x, .weight = *W});
     count(be, hyv_cpu_linear_scratch(gemm, y.rows, y.cols, x.cols, 0),
           hyv_cpu_linear_scratch(gemm, y.rows, y.cols, x.cols, 1));
 }
@@ -99,7 +118,9 @@ static void null_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight 
                         hyv_grid kernel, hyv_grid stride)
 {
     const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
-    (void)x, (void)grid, (void)kernel, (void)stride;
+    (void)stride;
+    note(be, HYV_KIND_CONV, 2.0 * volume(y) * (double)W->w.cols,
+         (hyv_calls){.y = y, .x = x, .weight = *W, .grid = grid, .kernel = kernel});
     count(be, hyv_cpu_conv3d_scratch(gemm, y.rows, y.cols, W->w.cols, 0),
           hyv_cpu_conv3d_scratch(gemm, y.rows, y.cols, W->w.cols, 1));
 }
@@ -108,7 +129,9 @@ static void null_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv
                            int64_t causal)
 {
     const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
-    (void)y, (void)v, (void)causal;
+    (void)v;
+    note(be, HYV_KIND_ATTENTION, 4.0 * volume(q) * (double)k.rows * (causal ? 0.5 : 1.0),
+         (hyv_calls){.y = y, .x = q, .k = k, .heads = heads, .causal = causal});
     count(be, hyv_cpu_attention_scratch(gemm, k.rows, q.cols / heads, 0),
           hyv_cpu_attention_scratch(gemm, k.rows, q.cols / heads, 1));
 }
@@ -173,7 +196,8 @@ static void null_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hy
                                  hyv_grid grid, bool time)
 {
     const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
-    (void)W;
+    note(be, HYV_KIND_UPSAMPLE_CONV, 2.0 * volume(y) * (double)((time ? 8 : 12) * x.cols),
+         (hyv_calls){.y = y, .x = x, .weight = *W, .grid = grid, .time = time});
     count(be, hyv_cpu_upsample_conv3d_scratch(gemm, y.cols, x.cols, grid, time, 0),
           hyv_cpu_upsample_conv3d_scratch(gemm, y.cols, x.cols, grid, time, 1));
 }
