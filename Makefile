@@ -128,6 +128,11 @@ check-ffmpeg: lib hyv
 	@configure-hook/build-ffmpeg.sh $(FFMPEG)
 	-@$(RUN) $(foreach release,$(FFMPEG),"tests/lavfi/run.sh $(release)" "tests/lavfi/fate.sh $(release)")
 
+# The published geometry with made-up weights under memory=12G and 10G; 49 GB in FOLDER_13B, not part of check.
+FOLDER_13B ?= $(BUILD)/13b
+check-13b: hyv $(BUILD)/tests/synthetic/make_13b
+	tests/synthetic/run_13b.sh $(FOLDER_13B)
+
 bench: TEST_LIBS = -ldl
 bench: lib bench-programs
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BUILD)/tests/bench/bench_ops
@@ -197,6 +202,6 @@ clean:
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all lib hyv tests bench-programs ffmpeg demo check check-sanitizers check-compilers check-valgrind check-ffmpeg \
+.PHONY: all lib hyv tests bench-programs ffmpeg demo check check-sanitizers check-compilers check-valgrind check-ffmpeg check-13b \
         bench bench-peers bench-precision lint nano score install clean
 .SECONDARY:
