@@ -37,7 +37,8 @@ struct hyv_checkpoint {
     hyv_metadata metadata;
 };
 
-static const hyv_reader *const readers[] = {&hyv_reader_safetensors, &hyv_reader_gguf};
+static const hyv_reader *const readers[] = {&hyv_reader_safetensors, &hyv_reader_gguf,
+                                            &hyv_reader_torchpt};
 
 /* Look-up: open addressing, FNV-1a. It begins with an address, which no file can foresee, so none
  * can make all its names collide. */
@@ -273,8 +274,6 @@ static const struct container foreign[] = {
     {0, MAGIC("version https://git-lfs"), -EBADMSG,
      "a Git LFS pointer, not the weights themselves: fetch them with 'git lfs pull'"},
     {0, MAGIC("FUGG"), -ENOTSUP, "a big-endian GGUF file: convert it to little-endian"},
-    {0, MAGIC("PK\3\4"), -ENOTSUP,
-     "a PyTorch (zip) file, which this build does not read yet: convert it to safetensors"},
     {0, MAGIC("\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"), -ENOTSUP,
      "a legacy (before 1.6) PyTorch file: save it again with a current PyTorch, or convert it to "
      "safetensors"},
@@ -298,10 +297,11 @@ static int refuse_foreign(const hyv_map *map, const char *path, hyv_log *log)
             memcmp(map->data + f->offset, f->magic, f->magic_size) == 0)
             return hyv_log_error(log, f->err, "%s: this is %s", path, f->message);
     }
-    return hyv_log_error(log, -EBADMSG,
-                         "%s: not a safetensors file, nor GGUF: after the first 8 bytes, the "
-                         "length of the header, '{' must follow (found %s)",
-                         path, map->size < 9 ? "the end of the file" : "something else");
+    return hyv_log_error(
+        log, -EBADMSG,
+        "%s: not a safetensors file, nor GGUF or PyTorch: after the first 8 bytes, the "
+        "length of the header, '{' must follow (found %s)",
+        path, map->size < 9 ? "the end of the file" : "something else");
 }
 
 int hyv_checkpoint_add_file(hyv_checkpoint *c, char *path, hyv_log *log)

@@ -46,7 +46,7 @@ typedef struct hyv_reader {
     int (*open)(hyv_checkpoint *c, const hyv_map *map, const char *path, hyv_log *log);
 } hyv_reader;
 
-extern const hyv_reader hyv_reader_safetensors, hyv_reader_gguf;
+extern const hyv_reader hyv_reader_safetensors, hyv_reader_gguf, hyv_reader_torchpt;
 
 /* `path`: a file or folder. Errors name the file: -ENOENT, -EBADMSG (with what was expected and
  * found), -ENOTSUP (a container this build does not read, an LFS pointer, an HTML page: named). */
