@@ -29,6 +29,7 @@ typedef struct hyv_weight {
     const float *bias;  /* [out], device address, or NULL */
     const float *scale; /* device address: [1] or [out], or NULL */
     int64_t scales;     /* 0, 1 or out */
+    bool rounded;       /* the scale, then each w * scale, is rounded to bf16 */
 } hyv_weight;
 
 /* The affine part of a normalisation; either may be NULL. Device addresses, [cols]. */

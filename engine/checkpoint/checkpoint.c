@@ -34,6 +34,7 @@ struct hyv_checkpoint {
     int32_t *slots;    /* hash table of entries + 1; 0 is free */
     size_t slot_count; /* a power of two, at least twice the entries */
     size_t bytes;
+    const char *suffix; /* of the names of tensors that are added; NULL: none */
     hyv_metadata metadata;
 };
 
@@ -131,8 +132,8 @@ void hyv_checkpoint_drop(hyv_checkpoint *c)
             madvise((void *)(uintptr_t)c->shards[i].map.data, c->shards[i].map.size, MADV_DONTNEED);
 }
 
-/* The file is opened anew, for its pages can only be given back by descriptor; whatever stands under
- * the path by now, this is a hint. */
+/* The file is opened anew, for its pages can only be given back by descriptor; whatever stands
+ * under the path by now, this is a hint. */
 static void release_cache(const struct shard *s, size_t offset, size_t bytes)
 {
     const int file = open(s->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -229,7 +230,12 @@ static int check_tensor(const hyv_checkpoint *c, const hyv_tensor *t, const char
     return 0;
 }
 
-int hyv_checkpoint_add(hyv_checkpoint *c, const hyv_tensor *tensor, const char *path, hyv_log *log)
+void hyv_checkpoint_suffix(hyv_checkpoint *c, const char *suffix)
+{
+    c->suffix = suffix;
+}
+
+static int add(hyv_checkpoint *c, const hyv_tensor *tensor, const char *path, hyv_log *log)
 {
     const int err = check_tensor(c, tensor, path, log);
     if (err)
@@ -253,6 +259,19 @@ int hyv_checkpoint_add(hyv_checkpoint *c, const hyv_tensor *tensor, const char *
     c->bytes += tensor->size_bytes; /* cannot wrap: the ranges lie in mapped files */
     c->slots[name_slot(c, name)] = (int32_t)c->count;
     return 0;
+}
+
+int hyv_checkpoint_add(hyv_checkpoint *c, const hyv_tensor *tensor, const char *path, hyv_log *log)
+{
+    if (!c->suffix)
+        return add(c, tensor, path, log);
+    hyv_string name = {0};
+    hyv_tensor t = *tensor;
+    hyv_string_append(&name, "%s%s", tensor->name, c->suffix);
+    t.name = hyv_string_text(&name);
+    const int err = name.failed ? hyv_checkpoint_no_memory(log) : add(c, &t, path, log);
+    hyv_string_free(&name);
+    return err;
 }
 
 /* Telling files apart. */

@@ -115,7 +115,8 @@ static int list_files(const char *folder, const char *tail, char **first)
     if (!dir)
         return -errno;
     for (const struct dirent *d = readdir(dir); d && count >= 0; d = readdir(dir)) {
-        if (d->d_name[0] == '.' || !ends_with(d->d_name, tail) || count++ > 0)
+        if (d->d_name[0] == '.' || !ends_with(d->d_name, tail) || ends_with(d->d_name, "_map.pt") ||
+            count++ > 0)
             continue;
         *first = hyv_path_join(folder, d->d_name);
         if (!*first)
@@ -127,23 +128,64 @@ static int list_files(const char *folder, const char *tail, char **first)
 
 static int refuse_folder(const char *folder, hyv_log *log)
 {
-    static const char *const others[] = {".pt", ".pth", ".bin", ".ckpt"};
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        char *path;
-        if (list_files(folder, others[i], &path) <= 0 || !path)
-            continue;
-        const int err = hyv_log_error(
-            log, -ENOTSUP,
-            "%s: only safetensors and GGUF files are read by this build; there is '%s'", folder,
-            strrchr(path, '/') + 1);
-        hyv_free_host(path);
-        return err;
-    }
     return hyv_log_error(log, -ENOENT,
                          "%s: holds no weights (diffusion_pytorch_model.safetensors, "
                          "model.safetensors, shards with their .safetensors.index.json, or a "
-                         ".gguf file)",
+                         ".gguf, .pt, .pth, .bin or .ckpt file)",
                          folder);
+}
+
+/* fp8 matrices whose scales the file does not hold. */
+static bool wants_scales(hyv_checkpoint *c)
+{
+    const int64_t count = hyv_checkpoint_count(c);
+    bool wants = false;
+    for (int64_t i = 0; i < count; i++) {
+        const hyv_tensor *t = hyv_checkpoint_at(c, i);
+        if (ends_with(t->name, ".scale_weight") || ends_with(t->name, ".weight_scale") ||
+            ends_with(t->name, ".fp8_scale"))
+            return false;
+        wants |= t->type == HYV_F8_E4M3 && t->rank == 2;
+    }
+    return wants;
+}
+
+/* Tencent keeps the scales of an fp8 file NAME.pt in NAME_map.pt, by the modules' names; without
+ * them the values mean nothing. Copies of such a map exist as safetensors. */
+static int add_scales(hyv_checkpoint *c, const char *path, hyv_log *log)
+{
+    static const char *const tails[] = {"_map.pt", "_map.safetensors"};
+    const int stem = (int)(strlen(path) - strlen(".pt"));
+    if (!ends_with(path, ".pt") || !wants_scales(c))
+        return 0;
+    for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
+        hyv_string map = {0};
+        hyv_string_append(&map, "%.*s%s", stem, path, tails[i]);
+        if (map.failed)
+            return hyv_checkpoint_no_memory(log);
+        if (hyv_path_is_file(map.text)) {
+            hyv_checkpoint_suffix(c, ".fp8_scale");
+            const int err = hyv_checkpoint_add_file(c, map.text, log);
+            hyv_checkpoint_suffix(c, NULL);
+            return err;
+        }
+        hyv_string_free(&map);
+    }
+    return hyv_log_error(log, -ENOENT,
+                         "%s: its fp8 matrices need the scales of %.*s_map.pt, which must lie "
+                         "beside it",
+                         path, stem, path);
+}
+
+/* One file with all that belongs to it; takes `path` over. */
+static int add_single(hyv_checkpoint *c, char *path, hyv_log *log)
+{
+    char *copy = path ? hyv_strdup(path) : NULL;
+    int err = hyv_checkpoint_add_file(c, path, log);
+    if (!err)
+        err = copy ? add_scales(c, copy, log) : hyv_checkpoint_no_memory(log);
+    hyv_free_host(copy);
+    return err;
 }
 
 /* The folder's only file with this ending, an index or the weights: 1 if there is none. */
@@ -160,7 +202,7 @@ static int open_only(hyv_checkpoint *c, const char *folder, const char *tail, bo
             hyv_log_error(log, -EINVAL, "%s: holds %d files that end in '%s': name the one to use",
                           folder, count, tail);
     else if (count == 1 && !index)
-        return hyv_checkpoint_add_file(c, path, log);
+        return add_single(c, path, log);
     else if (count == 1)
         err = open_index(c, folder, path, log);
     hyv_free_host(path);
@@ -182,8 +224,9 @@ static int open_folder(hyv_checkpoint *c, const char *folder, hyv_log *log)
     int err = open_only(c, folder, ".safetensors.index.json", true, log);
     if (err > 0)
         err = open_only(c, folder, ".safetensors", false, log);
-    if (err > 0)
-        err = open_only(c, folder, ".gguf", false, log);
+    static const char *const tails[] = {".gguf", ".pt", ".pth", ".bin", ".ckpt"};
+    for (size_t i = 0; err > 0 && i < sizeof(tails) / sizeof(tails[0]); i++)
+        err = open_only(c, folder, tails[i], false, log);
     return err > 0 ? refuse_folder(folder, log) : err;
 }
 
@@ -204,5 +247,5 @@ int hyv_folder_open(hyv_checkpoint *c, const char *path, hyv_log *log)
         return open_folder(c, path, log);
     if (ends_with(path, ".index.json"))
         return open_index_file(c, path, log);
-    return hyv_checkpoint_add_file(c, hyv_strdup(path), log);
+    return add_single(c, hyv_strdup(path), log);
 }

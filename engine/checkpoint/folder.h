@@ -18,6 +18,9 @@ int hyv_checkpoint_add_file(hyv_checkpoint *c, char *path, hyv_log *log);
 int hyv_checkpoint_file(const hyv_checkpoint *c, const char *name);
 int hyv_checkpoint_file_of(const hyv_tensor *tensor);
 
+/* Goes behind the name of every tensor that is added from now on; NULL: nothing. */
+void hyv_checkpoint_suffix(hyv_checkpoint *c, const char *suffix);
+
 int hyv_checkpoint_no_memory(hyv_log *log);
 
 #endif

@@ -12,7 +12,12 @@
 #include "../base/json.h"
 #include "checkpoint.h"
 
-enum { LENGTH_BYTES = 8, HEADER_BYTES_MAX = 100000000, HEADER_DEPTH_MAX = 4 };
+enum {
+    LENGTH_BYTES = 8,
+    HEADER_BYTES_MAX = 100000000,
+    HEADER_DEPTH_MAX = 4,
+    QUANTISATION_DEPTH_MAX = 8
+};
 
 /* Element types by their tags. HYV_TYPES: known to the format, not to this engine. */
 static const struct dtype {
@@ -154,6 +159,30 @@ static int read_item(const struct header *h, struct item *item, const char *name
     return 0;
 }
 
+/* ComfyUI's account of how layers are quantised, itself JSON in a string; of the kinds it knows
+ * only fp8 is read here. */
+static int check_quantisation(const struct header *h, const char *text)
+{
+    hyv_json doc;
+    const char *layer, *format = "";
+    json_t *entry;
+    int err = hyv_json_parse(&doc, text, strlen(text), QUANTISATION_DEPTH_MAX, h->path, h->log);
+    if (err)
+        return err;
+    json_object_foreach(json_object_get(doc.root, "layers"), layer, entry)
+    {
+        err = hyv_json_string(&doc, entry, "format", &format);
+        if (err > 0 && strcmp(format, "float8_e4m3fn") != 0 && strcmp(format, "float8_e5m2") != 0)
+            err = hyv_log_error(h->log, -ENOTSUP,
+                                "%s: layer '%s' is quantised as '%s', which is not read here",
+                                h->path, layer, format);
+        if (err < 0)
+            break;
+    }
+    hyv_json_close(&doc);
+    return err < 0 ? err : 0;
+}
+
 static int check_metadata(const struct header *h, json_t *metadata)
 {
     const char *key;
@@ -166,7 +195,8 @@ static int check_metadata(const struct header *h, json_t *metadata)
     if (!json_is_object(metadata) || key)
         return hyv_log_error(h->log, -EBADMSG, "%s: '__metadata__' is not an object of strings",
                              h->path);
-    return 0;
+    const char *layers = json_string_value(json_object_get(metadata, "_quantization_metadata"));
+    return layers ? check_quantisation(h, layers) : 0;
 }
 
 static int read_items(struct header *h, json_t *root)

@@ -11,8 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "../../kernels/half.h"
 #include "../../kernels/quant.h"
+#include "../base/json.h"
 #include "../base/util.h"
 
 struct hyv_weights {
@@ -294,19 +294,58 @@ static void *repack(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_spec *
     return device;
 }
 
-/* fp8 matrices may have a scale: `scale_weight` (ComfyUI's older files), `weight_scale` (newer),
- * one for all rows or one for each. */
+static hyv_tensor *find_beside(hyv_weights *w, const char *module, const char *suffix,
+                               hyv_place *place)
+{
+    hyv_names_place(&w->names, module, suffix, place);
+    return hyv_checkpoint_find(w->checkpoint, place->name);
+}
+
+/* ComfyUI's newer files tell how a layer is quantised, in JSON in a tensor beside it. Only fp8 with
+ * one scale is known here; smoothed inputs and scales of scales belong to other kinds. */
+static void check_quantisation(hyv_weights *w, const char *module)
+{
+    enum { JSON_BYTES_MAX = 65536, JSON_DEPTH_MAX = 8 };
+    static const char *const foreign[] = {"weight_scale_2", "pre_quant_scale"};
+    const char *format = "float8_e4m3fn";
+    hyv_place place;
+    hyv_json doc = {0};
+    for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
+        if (find_beside(w, module, foreign[i], &place) && !w->err)
+            w->err = hyv_log_error(w->log, -ENOTSUP,
+                                   "%s: %s belongs to a kind of quantisation that is not read here",
+                                   hyv_checkpoint_path(w->checkpoint), place.name);
+    hyv_tensor *t = find_beside(w, module, "comfy_quant", &place);
+    if (!t || w->err)
+        return;
+    t->used++;
+    if (t->type != HYV_U8 || t->size_bytes > JSON_BYTES_MAX)
+        w->err = hyv_log_error(w->log, -EBADMSG, "%s: %s is no short text",
+                               hyv_checkpoint_path(w->checkpoint), place.name);
+    else
+        w->err = hyv_json_parse(&doc, t->data, t->size_bytes, JSON_DEPTH_MAX, place.name, w->log);
+    if (!w->err && hyv_json_string(&doc, NULL, "format", &format) < 0)
+        w->err = -EBADMSG;
+    if (!w->err && strcmp(format, "float8_e4m3fn") != 0 && strcmp(format, "float8_e5m2") != 0)
+        w->err =
+            hyv_log_error(w->log, -ENOTSUP, "%s: %s is quantised as '%s', which is not read here",
+                          hyv_checkpoint_path(w->checkpoint), module, format);
+    hyv_json_close(&doc);
+}
+
+/* fp8 matrices may have a scale: `fp8_scale` (Tencent's, who round to bf16), `scale_weight`
+ * (ComfyUI's older files), `weight_scale` (newer), one for all rows or one for each. */
 static void bind_scale(hyv_weights *w, hyv_weight *out, const char *module,
                        const hyv_matrix_spec *s)
 {
-    static const char *const suffixes[] = {"scale_weight", "weight_scale"};
+    static const char *const suffixes[] = {"fp8_scale", "scale_weight", "weight_scale"};
     hyv_place place;
     hyv_tensor *t = NULL;
     if (out->w.type != HYV_F8_E4M3 && out->w.type != HYV_F8_E5M2)
         return;
     for (size_t i = 0; !t && i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-        hyv_names_place(&w->names, module, suffixes[i], &place);
-        t = hyv_checkpoint_find(w->checkpoint, place.name);
+        t = find_beside(w, module, suffixes[i], &place);
+        out->rounded = t && i == 0;
     }
     if (!t)
         return;
@@ -363,53 +402,6 @@ static void bind_data(hyv_weights *w, hyv_weight *out, const hyv_tensor *t,
     out->w = (hyv_mat){data, s->rows, s->cols, s->cols, type};
 }
 
-/* The scale of Tencent's fp8 files, NULL if the matrix has none. */
-static const hyv_tensor *find_rounding_scale(hyv_weights *w, const hyv_tensor *t,
-                                             const char *module)
-{
-    hyv_place place;
-    if (t->type != HYV_F8_E4M3)
-        return NULL;
-    hyv_names_place(&w->names, module, "fp8_scale", &place);
-    hyv_tensor *scale = hyv_checkpoint_find(w->checkpoint, place.name);
-    if (!scale || scale->count != 1 || !hyv_type_is_float(scale->type))
-        return NULL;
-    scale->used++;
-    return scale;
-}
-
-/* There a weight is the bf16 next to fp8 times the bf16 next to the scale. No operator rounds so,
- * hence a copy; half of what f32 would take. */
-static void bind_rounded(hyv_weights *w, hyv_weight *out, const hyv_tensor *t,
-                         const hyv_tensor *scale, const hyv_matrix_spec *s, int64_t begin)
-{
-    const size_t count = (size_t)(s->rows * s->cols);
-    uint16_t *data = own(w, count * sizeof(*data));
-    out->w = (hyv_mat){data, s->rows, s->cols, s->cols, HYV_BF16};
-    if (!data || w->be->ops->dry)
-        return;
-    const bool direct = w->be->ops->host_memory;
-    uint16_t *host = direct ? data : hyv_malloc(count, sizeof(*host));
-    float *values = hyv_malloc((size_t)s->cols, sizeof(*values));
-    if (host && values) {
-        float factor;
-        hyv_decode(&factor, scale->data, scale->type, 0, 1);
-        factor = hyv_round_to_bf16(factor);
-        for (int64_t row = 0; row < s->rows; row++) {
-            hyv_decode(values, t->data, t->type, (begin + source_row(s, row)) * s->cols, s->cols);
-            for (int64_t i = 0; i < s->cols; i++)
-                host[row * s->cols + i] = hyv_f32_to_bf16(values[i] * factor);
-        }
-        if (!direct)
-            w->be->ops->fetch(w->be, data, host, count * sizeof(*host));
-    } else {
-        set_error(w, -ENOMEM);
-    }
-    hyv_free_host(values);
-    if (!direct)
-        hyv_free_host(host);
-}
-
 static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const hyv_matrix_spec *s)
 {
     hyv_weights *w = opaque;
@@ -422,14 +414,9 @@ static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const
     if (t && check_matrix(w, t, s, rows)) {
         hyv_matrix_spec spec = *s;
         spec.layout = layout_of(t, s);
-        const hyv_tensor *scale =
-            spec.layout == HYV_LAYOUT_TAPS ? NULL : find_rounding_scale(w, t, module);
-        if (scale) {
-            bind_rounded(w, out, t, scale, &spec, begin);
-        } else {
-            bind_data(w, out, t, &spec, begin);
-            bind_scale(w, out, module, s);
-        }
+        bind_data(w, out, t, &spec, begin);
+        check_quantisation(w, module);
+        bind_scale(w, out, module, s);
     }
     if (s->bias)
         bind_bias(w, out, module, s);

@@ -3,6 +3,7 @@
  * Weights of any storage type are decoded while they are packed, a few elements or a block at a
  * time; with a scale the effective weight is decode(w) * scale, rounded once.
  */
+#include "../half.h"
 #include "../quant.h"
 #include "gemm.h"
 
@@ -12,6 +13,12 @@ enum { CACHE_LINE = 64 };
 static bool in_place(const hyv_weight *W)
 {
     return W->w.type == HYV_F32 && W->scales == 0 && (uintptr_t)W->w.data % sizeof(float) == 0;
+}
+
+static void multiply_rounded(float *x, float factor, int64_t n)
+{
+    for (int64_t k = 0; k < n; k++)
+        x[k] = hyv_round_to_bf16(x[k] * factor);
 }
 
 void hyv_decode_weight(const hyv_gemm_functions *f, float *out, const hyv_weight *W, int64_t row,
@@ -25,8 +32,11 @@ void hyv_decode_weight(const hyv_gemm_functions *f, float *out, const hyv_weight
     if (W->scales == 0)
         return;
     const float scale = W->scale[W->scales == 1 ? 0 : row];
-    for (int64_t k = 0; k < count; k++)
-        out[k] *= scale;
+    if (W->rounded)
+        multiply_rounded(out, hyv_round_to_bf16(scale), count);
+    else
+        for (int64_t k = 0; k < count; k++)
+            out[k] *= scale;
 }
 
 /* bf16 for pairs: they lie in the weight as they are to lie in the panel. */

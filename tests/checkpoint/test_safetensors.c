@@ -202,7 +202,7 @@ static void test_foreign(void)
          "Git LFS pointer"},
         {"<!DOCTYPE html><html></html>", 28, -EBADMSG, "HTML"},
         {"FUGG\0\0\0\3", 8, -ENOTSUP, "big-endian GGUF"},
-        {"PK\3\4\0\0\0\0\0\0", 10, -ENOTSUP, "PyTorch (zip)"},
+        {"PK\3\4\0\0\0\0\0\0", 10, -EBADMSG, "truncated: the zip archive"},
         {"\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 15, -ENOTSUP, "legacy"},
         {"\x80\4\x95\0\0\0\0\0\0\0\0", 11, -ENOTSUP, "pickle"},
         {"{\"hidden_size\": 4096}", 21, -EBADMSG, "JSON"},
@@ -518,7 +518,7 @@ static void test_folders(void)
     make_folder("one");
     check_refused("one", -ENOENT, "holds no weights", "one");
     write_text("one/pytorch_model.bin", "PK\3\4");
-    check_refused("one", -ENOTSUP, "only safetensors", "pytorch_model.bin");
+    check_refused("one", -EBADMSG, "truncated", "pytorch_model.bin");
     write_tensors("one/any.safetensors", order, strlen(order), 0, 8);
     open_and("one", look_order);
     write_tensors("one/other.safetensors", order, strlen(order), 0, 8);
@@ -569,11 +569,6 @@ static void test_golden(void)
         }
         hyv_checkpoint_close(&c);
     }
-    hyv_log log = {0};
-    hyv_checkpoint *c;
-    CHECK(hyv_checkpoint_open(&c, "tests/golden/names/mp_rank_00_model_states.pt", &log) ==
-              -ENOTSUP &&
-          strstr(log.error, "mp_rank_00_model_states.pt"));
 }
 
 int main(void)
