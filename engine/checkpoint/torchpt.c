@@ -130,6 +130,14 @@ static int check_archive(const file *f)
                              "%s: a TorchScript archive, a program rather than weights: save the "
                              "model's state dict instead",
                              f->path);
+    for (int64_t i = 0; i < f->zip.count; i++) {
+        const hyv_zip_entry *e = &f->zip.entries[i];
+        if (e->method)
+            return hyv_log_error(f->log, -ENOTSUP,
+                                 "%s: zip entry '%.*s' is compressed (method %u), as PyTorch never "
+                                 "leaves tensors: unpack it, or save it again with torch.save",
+                                 f->path, (int)e->name_bytes, e->name, e->method);
+    }
     if (order && (order->size != 6 || memcmp(order->data, "little", 6) != 0))
         return hyv_log_error(f->log, -ENOTSUP,
                              "%s: written on a machine of another byte order ('%.*s'): save it "

@@ -215,11 +215,9 @@ static int read_entry(const archive *a, hyv_zip_entry *e, const uint8_t *c, uint
     if (flags & FLAG_ENCRYPTED)
         return hyv_log_error(a->log, -ENOTSUP, "%s: zip entry '%.*s' is encrypted", a->path,
                              (int)name, e->name);
+    e->method = method;
     if (method != 0)
-        return hyv_log_error(a->log, -ENOTSUP,
-                             "%s: zip entry '%.*s' is compressed (method %u), which PyTorch never "
-                             "does: unpack it, or save it again with torch.save",
-                             a->path, (int)name, e->name, method);
+        e->size = packed; /* its range counts, not what it would become */
     if (packed != e->size)
         return bad_entry(a, e, "is stored in another size than its own");
     if (number(c + 34, 2) != 0)
