@@ -34,6 +34,7 @@ TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
 TEST_AUX := $(addprefix $(BUILD)/obj/tests/,check.o golden.o gguf.o tiny.o deviation.o)
 BENCH_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
 
+FUZZ_MAIN = $(BUILD)/obj/tests/fuzz/replay.o
 STATIC := $(BUILD)/lib/libhunyuanvideo.a
 SHARED := $(BUILD)/lib/libhunyuanvideo.so.$(VERSION)
 
@@ -79,6 +80,13 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_AUX) $(STATIC)
 $(BUILD)/tests/fault/%: TEST_LIBS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/fault/test_readers: TEST_LIBS += -Wl,--wrap=read,--wrap=open64,--wrap=mmap64
 
+# Fuzz targets: with replay.c over their corpus (make check), or with libFuzzer.
+FUZZ_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/fuzz.o $(FUZZ_MAIN) $(TEST_AUX) $(STATIC)
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS_ALL) $(FUZZ_FLAGS) -o $@ $^ $(DEPS_LIBS)
+
+fuzz-programs: $(FUZZ_BIN)
 tests: $(TEST_BIN)
 bench-programs: $(BENCH_BIN)
 
@@ -114,8 +122,19 @@ check: packages-check
 SANITIZE_BUILD := $(BUILD)/sanitize
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 check-sanitizers:
-	@$(MAKE) --no-print-directory BUILD=$(SANITIZE_BUILD) SANITIZE="$(SANITIZERS)" OPT=-O1 hyv tests
+	@$(MAKE) --no-print-directory BUILD=$(SANITIZE_BUILD) SANITIZE="$(SANITIZERS)" OPT=-O1 hyv tests fuzz-programs
 	-@QUICK=1 $(RUN) $(TEST_SRC:%.c=$(SANITIZE_BUILD)/%)
+	-@$(RUN) $(foreach t,$(FUZZ_TARGETS),"$(SANITIZE_BUILD)/tests/fuzz/fuzz_$(t) tests/fuzz/corpus/$(t)")
+
+# libFuzzer over every target (or FUZZ_TARGETS="json gguf"), FUZZ_SECONDS each; a finding is left in build/fuzz.
+FUZZ_TARGETS ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 60
+fuzz:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang OPT=-O1 FUZZ_MAIN= FUZZ_FLAGS=-fsanitize=fuzzer \
+	    SANITIZE="$(SANITIZERS) -fsanitize=fuzzer-no-link" fuzz-programs
+	@set -e; for t in $(FUZZ_TARGETS); do mkdir -p $(BUILD)/fuzz/corpus/$$t; echo "fuzz_$$t"; \
+	    $(BUILD)/fuzz/tests/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -max_len=65536 \
+	        -verbosity=0 -print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/found-$$t- $(BUILD)/fuzz/corpus/$$t tests/fuzz/corpus/$$t; done
 
 # The other compiler, with warnings as errors.
 check-compilers:
@@ -202,6 +221,6 @@ clean:
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all lib hyv tests bench-programs ffmpeg demo check check-sanitizers check-compilers check-valgrind check-ffmpeg check-13b \
+.PHONY: all lib hyv tests fuzz fuzz-programs bench-programs ffmpeg demo check check-sanitizers check-compilers check-valgrind check-ffmpeg check-13b \
         bench bench-peers bench-precision lint nano score install clean
 .SECONDARY:

@@ -141,6 +141,29 @@ static const struct damage damages[] = {
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}\0", 4, "\"path\""},
 };
 
+/* ComfyUI's account of quantised layers: fp8 is read, other kinds are refused by name. */
+static void test_quantised(void)
+{
+#define QUANTISED(format)                                                                \
+    "{\"a\":" F("[2]", "0",                                                              \
+                "8") ",\"__metadata__\":{\"_quantization_metadata\":\"{\\\"layers\\\":{" \
+                     "\\\"blocks.0\\\":{\\\"format\\\":\\\"" format "\\\"}}}\"}}"
+    const char *const good = QUANTISED("float8_e4m3fn"), *const foreign = QUANTISED("nvfp4");
+    const char *const broken = "{\"__metadata__\":{\"_quantization_metadata\":\"{\"}}";
+    write_tensors("bad.safetensors", foreign, strlen(foreign), 0, 8);
+    check_refused("bad.safetensors", -ENOTSUP, "'blocks.0' is quantised as 'nvfp4'", "bad.safet");
+    write_tensors("bad.safetensors", broken, strlen(broken), 0, 0);
+    check_refused("bad.safetensors", -EBADMSG, "not valid JSON", "bad.safetensors");
+    write_tensors("bad.safetensors", good, strlen(good), 0, 8);
+    char *path = path_of("bad.safetensors");
+    hyv_log log = {0};
+    hyv_checkpoint *c;
+    CHECK_MSG(hyv_checkpoint_open(&c, path, &log) == 0, "%s", log.error);
+    hyv_checkpoint_close(&c);
+    hyv_free_host(path);
+    remove_file("bad.safetensors");
+}
+
 static void test_damaged(void)
 {
     const size_t n = sizeof(damages) / sizeof(damages[0]) - 1; /* the last is for NUL, below */
@@ -575,6 +598,7 @@ int main(void)
 {
     if (!CHECK_MSG(mkdtemp(folder) != NULL, "no temporary folder"))
         return check_done();
+    test_quantised();
     test_damaged();
     test_truncated();
     test_foreign();

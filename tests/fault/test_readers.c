@@ -136,6 +136,10 @@ struct operation {
 
 static const struct operation operations[] = {
     {"a checkpoint", open_checkpoint, GOLDEN "t2v/transformer", false},
+    {"a PyTorch file", open_checkpoint, GOLDEN "pt/views.pt", false},
+    {"Tencent's fp8 and its map", open_checkpoint, GOLDEN "names/mp_rank_00_model_states_fp8.pt",
+     false},
+    {"a GGUF file", open_checkpoint, GOLDEN "names/hunyuan-video-t2v-mixed.gguf", false},
     {"a sharded checkpoint", open_checkpoint, GOLDEN "i2v/transformer", false},
     {"the language model's tokenizer", open_tokenizer, GOLDEN "t2v/tokenizer", false},
     {"CLIP's tokenizer, two files", open_tokenizer, GOLDEN "t2v/tokenizer_2", false},
