@@ -159,8 +159,11 @@ static void write_gguf(const char *path, const renamed *list, int count)
 
 static void write_tensors(const char *path, const renamed *list, int count)
 {
-    static const char *const types[] = {
-        [HYV_F32] = "F32", [HYV_F16] = "F16", [HYV_BF16] = "BF16", [HYV_F8_E4M3] = "F8_E4M3"};
+    static const char *const types[] = {[HYV_F32] = "F32",
+                                        [HYV_F16] = "F16",
+                                        [HYV_BF16] = "BF16",
+                                        [HYV_F8_E4M3] = "F8_E4M3",
+                                        [HYV_U8] = "U8"};
     hyv_string header = {0};
     size_t offset = 0;
     for (int i = 0; i < count; i++) {
@@ -590,6 +593,61 @@ static float float_of(uint16_t bf16)
     return x;
 }
 
+/* ComfyUI's newer fp8: weight_scale, and how a layer is quantised in a tensor beside it. */
+static void check_quantised(void)
+{
+    static const struct {
+        const char *suffix, *text, *word; /* word: of the refusal; NULL: it is read */
+    } cases[] = {{"comfy_quant", "{\"format\": \"float8_e4m3fn\"}", NULL},
+                 {"comfy_quant", "{\"format\": \"mxfp8\"}", "quantised as 'mxfp8'"},
+                 {"comfy_quant", "{\"format\": 8}", "format"},
+                 {"comfy_quant", "{", "not valid JSON"},
+                 {"pre_quant_scale", "1234", "pre_quant_scale"},
+                 {"weight_scale_2", "1234", "weight_scale_2"}};
+    hyv_checkpoint *c = golden_file("names/comfyui_fp8_scaled.safetensors");
+    const int64_t count = c ? hyv_checkpoint_count(c) : 0;
+    renamed *list = calloc((size_t)count + 1, sizeof(*list));
+    const form same = {.rules = {{".scale_weight", ".weight_scale"}}}, as_it_is = {0};
+    const char *layer = NULL;
+    char path[PATH_BYTES];
+    write_config(HYV_TRANSFORMER, "quantised/config.json");
+    for (int64_t i = 0; i < count; i++)
+        rewrite(&list[i], hyv_checkpoint_at(c, i), &as_it_is, 0);
+    write_tensors(place(path, "quantised/t.weights"), list, (int)count);
+    run(&other, (const setting[]){{"model", T2V}, {"transformer", path}, {NULL, NULL}});
+    static outcome older;
+    older = other;
+    for (int64_t i = 0; i < count; i++) {
+        const hyv_tensor *t = hyv_checkpoint_at(c, i);
+        rewrite(&list[i], t, &same, 0);
+        layer = t->type == HYV_F8_E4M3 ? t->name : layer;
+    }
+    for (size_t i = 0; layer && i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const int64_t bytes = (int64_t)strlen(cases[i].text);
+        const hyv_tensor told = {.type = HYV_U8,
+                                 .rank = 1,
+                                 .shape = {bytes},
+                                 .count = bytes,
+                                 .data = cases[i].text,
+                                 .size_bytes = (size_t)bytes};
+        list[count] = (renamed){.from = &told, .shape = {bytes}, .rank = 1};
+        snprintf(list[count].name, sizeof(list->name), "%.*s.%s", (int)(strlen(layer) - 7), layer,
+                 cases[i].suffix);
+        write_tensors(place(path, "quantised/t.weights"), list, (int)count + 1);
+        run(&other, (const setting[]){{"model", T2V}, {"transformer", path}, {NULL, NULL}});
+        if (cases[i].word)
+            CHECK_MSG(other.status < 0 && strstr(other.message, cases[i].word), "%s: %d: %s",
+                      cases[i].word, other.status, other.message);
+        else
+            CHECK_MSG(other.status == 0 &&
+                          memcmp(other.frames, older.frames, sizeof(other.frames)) == 0,
+                      "weight_scale: %d: %s", other.status, other.message);
+    }
+    CHECK(layer != NULL);
+    free(list);
+    hyv_checkpoint_close(&c);
+}
+
 /* Tencent's rounding: fp8 with .fp8_scale beside it, and the same values written out in bf16. */
 static void check_rounded(void)
 {
@@ -900,6 +958,7 @@ int main(void)
     check_gguf_alone();
     check_ambiguous();
     check_rounded();
+    check_quantised();
     check_families();
     check_numbers();
     check_task();
