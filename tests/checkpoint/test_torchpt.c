@@ -52,7 +52,7 @@ typedef struct archive {
 static void put(hyv_string *s, uint64_t value, int bytes)
 {
     for (int i = 0; i < bytes; i++) {
-        const char byte = (char)(value >> 8 * i);
+        const char byte = i < 8 ? (char)(value >> 8 * i) : 0;
         hyv_string_append_bytes(s, &byte, 1);
     }
 }
