@@ -141,6 +141,7 @@ static const struct operation operations[] = {
      false},
     {"a GGUF file", open_checkpoint, GOLDEN "names/hunyuan-video-t2v-mixed.gguf", false},
     {"a sharded checkpoint", open_checkpoint, GOLDEN "i2v/transformer", false},
+    {"a GGUF file", open_checkpoint, GOLDEN "names/hunyuan-video-t2v-mixed.gguf", false},
     {"the language model's tokenizer", open_tokenizer, GOLDEN "t2v/tokenizer", false},
     {"CLIP's tokenizer, two files", open_tokenizer, GOLDEN "t2v/tokenizer_2", false},
     {"CLIP's tokenizer, one file", open_tokenizer, GOLDEN "i2v/tokenizer_2", false},
