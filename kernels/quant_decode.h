@@ -7,6 +7,10 @@
  */
 #include "half.h"
 
+/* ---- steps: an instruction set may define QUANT_STEPS and bring its own ---- */
+
+#ifndef QUANT_STEPS
+
 static inline float half_at(const uint8_t *p)
 {
     return hyv_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
@@ -24,7 +28,7 @@ static inline void scale_add(float *restrict y, const int8_t *restrict q, int n,
         y[j] = d * (float)q[j] + m;
 }
 
-/* The lower halves of n bytes, then the upper ones. */
+/* The lower halves of n bytes, 16 or more, then the upper ones. */
 static inline void nibbles(int8_t *restrict q, const uint8_t *restrict b, int n)
 {
     for (int j = 0; j < n; j++) {
@@ -33,18 +37,37 @@ static inline void nibbles(int8_t *restrict q, const uint8_t *restrict b, int n)
     }
 }
 
-static inline void subtract(int8_t *q, int n, int offset)
+/* The bits of `mask`, at `from` in 32 bytes, to `to` in 32 integers, where zeros are. */
+static inline void or_bits(int8_t *restrict q, const uint8_t *restrict b, int from, int mask,
+                           int to)
 {
-    for (int j = 0; j < n; j++)
-        q[j] = (int8_t)(q[j] - offset);
+    for (int j = 0; j < 32; j++)
+        q[j] = (int8_t)(q[j] | (b[j] >> from & mask) << to);
 }
 
-/* A fifth bit for 32 integers from four bytes. */
+/* A fifth bit for 32 integers from the bits of four bytes. */
 static inline void fifth_bits(int8_t *restrict q, const uint8_t *restrict h)
 {
     const uint32_t bits = h[0] | (uint32_t)h[1] << 8 | (uint32_t)h[2] << 16 | (uint32_t)h[3] << 24;
     for (int j = 0; j < 32; j++)
         q[j] = (int8_t)(q[j] | (bits >> j & 1) << 4);
+}
+
+/* values[] of the lower halves of 16 bytes, then of the upper ones. */
+static inline void look_up(int8_t *restrict q, const uint8_t *restrict b, const int8_t values[16])
+{
+    for (int j = 0; j < 16; j++) {
+        q[j] = values[b[j] & 15];
+        q[j + 16] = values[b[j] >> 4];
+    }
+}
+
+#endif
+
+static inline void subtract(int8_t *q, int n, int offset)
+{
+    for (int j = 0; j < n; j++)
+        q[j] = (int8_t)(q[j] - offset);
 }
 
 /* ---- blocks of 32 ---- */
@@ -93,10 +116,7 @@ static inline void uneven(int8_t *restrict q, const uint8_t *restrict b)
 {
     static const int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                       1,    13,   25,  38,  53,  69,  89,  113};
-    for (int j = 0; j < 16; j++) {
-        q[j] = values[b[j] & 15];
-        q[j + 16] = values[b[j] >> 4];
-    }
+    look_up(q, b, values);
 }
 
 static inline void decode_iq4_nl(float *restrict y, const uint8_t *restrict b)
@@ -108,17 +128,23 @@ static inline void decode_iq4_nl(float *restrict y, const uint8_t *restrict b)
 
 /* ---- blocks of 256 ---- */
 
+/* Row `row` of 8: 32 integers of two bits, at the same place in each of 32 bytes. */
+static inline void two_bits(int8_t *restrict q, const uint8_t *restrict b, int row)
+{
+    memset(q, 0, 32);
+    or_bits(q, b + row / 4 * 32, row % 4 * 2, 3, 0);
+}
+
 /* Scales of four bits, minima of four, for 16 parts; the integers have two bits. */
 static inline void decode_q2_k(float *restrict y, const uint8_t *restrict b)
 {
     const float d = half_at(b + 80), dmin = half_at(b + 82);
-    for (int part = 0; part < 16; part++) { /* halves, shifts, columns of 16 */
-        const uint8_t *from = b + 16 + part / 8 * 32 + part % 2 * 16;
-        const int shift = part / 2 % 4 * 2;
-        int8_t q[16];
-        for (int j = 0; j < 16; j++)
-            q[j] = (int8_t)(from[j] >> shift & 3);
-        scale_add(y + 16 * part, q, 16, d * (float)(b[part] & 15), -(dmin * (float)(b[part] >> 4)));
+    for (int row = 0; row < 8; row++) {
+        int8_t q[32];
+        two_bits(q, b + 16, row);
+        for (int part = 2 * row; part < 2 * row + 2; part++)
+            scale_add(y + 16 * part, q + part % 2 * 16, 16, d * (float)(b[part] & 15),
+                      -(dmin * (float)(b[part] >> 4)));
     }
 }
 
@@ -128,15 +154,16 @@ static inline void decode_q3_k(float *restrict y, const uint8_t *restrict b)
 {
     const uint8_t *scales = b + 96;
     const float d = half_at(b + 108);
-    for (int part = 0; part < 16; part++) {
-        const int column = part % 2 * 16, shift = part / 2 % 4 * 2;
-        const uint8_t *from = b + 32 + part / 8 * 32 + column, *mask = b + column;
-        const int low = part < 8 ? scales[part] & 15 : scales[part - 8] >> 4;
-        const int high = scales[8 + part % 4] >> part / 4 * 2 & 3;
-        int8_t q[16];
-        for (int j = 0; j < 16; j++)
-            q[j] = (int8_t)((from[j] >> shift & 3) + (mask[j] >> part / 2 & 1) * 4 - 4);
-        scale(y + 16 * part, q, 16, d * (float)((low | high << 4) - 32));
+    for (int row = 0; row < 8; row++) {
+        int8_t q[32];
+        two_bits(q, b + 32, row);
+        or_bits(q, b, row, 1, 2);
+        subtract(q, 32, 4);
+        for (int part = 2 * row; part < 2 * row + 2; part++) {
+            const int low = part < 8 ? scales[part] & 15 : scales[part - 8] >> 4;
+            const int high = scales[8 + part % 4] >> part / 4 * 2 & 3;
+            scale(y + 16 * part, q + part % 2 * 16, 16, d * (float)((low | high << 4) - 32));
+        }
     }
 }
 
@@ -170,10 +197,8 @@ static inline void decode_q5_k(float *restrict y, const uint8_t *restrict b)
     for (int g = 0; g < 4; g++) {
         int8_t q[64];
         nibbles(q, b + 48 + 32 * g, 32);
-        for (int j = 0; j < 32; j++) {
-            q[j] = (int8_t)(q[j] | (b[16 + j] >> 2 * g & 1) << 4);
-            q[j + 32] = (int8_t)(q[j + 32] | (b[16 + j] >> (2 * g + 1) & 1) << 4);
-        }
+        or_bits(q, b + 16, 2 * g, 1, 4);
+        or_bits(q + 32, b + 16, 2 * g + 1, 1, 4);
         scale_part(y, q, b, 2 * g);
         scale_part(y, q + 32, b, 2 * g + 1);
     }
@@ -184,14 +209,10 @@ static inline void decode_q6_k(float *restrict y, const uint8_t *restrict b)
 {
     const float d = half_at(b + 208);
     for (int half = 0; half < 2; half++, y += 128) {
-        const uint8_t *ql = b + 64 * half, *qh = b + 128 + 32 * half;
         int8_t q[128];
-        for (int j = 0; j < 32; j++) {
-            q[j] = (int8_t)((ql[j] & 15) | (qh[j] & 3) << 4);
-            q[j + 32] = (int8_t)((ql[j + 32] & 15) | (qh[j] >> 2 & 3) << 4);
-            q[j + 64] = (int8_t)(ql[j] >> 4 | (qh[j] >> 4 & 3) << 4);
-            q[j + 96] = (int8_t)(ql[j + 32] >> 4 | qh[j] >> 6 << 4);
-        }
+        nibbles(q, b + 64 * half, 64);
+        for (int row = 0; row < 4; row++)
+            or_bits(q + 32 * row, b + 128 + 32 * half, 2 * row, 3, 4);
         subtract(q, 128, 32);
         for (int part = 0; part < 8; part++)
             scale(y + 16 * part, q + 16 * part, 16, d * (float)(int8_t)b[192 + 8 * half + part]);
