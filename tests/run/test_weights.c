@@ -27,6 +27,7 @@ static void print_error(void *opaque, int level, const char *message)
 }
 
 static hyv_log test_log = {.write = print_error};
+static const hyv_names own_names = {0};
 
 /* ---- one matrix ---- */
 
@@ -101,7 +102,7 @@ static void bind_one(hyv_backend *be, int kind, const char *path, bool llama, ch
     gguf_tensor(&f, "vector", 1, long_vector, type, data);
     gguf_write(&f, path);
     CHECK(hyv_checkpoint_open(&c, path, &test_log) == 0);
-    CHECK(hyv_weights_new(&w, be, c, "model", &test_log) == 0);
+    CHECK(hyv_weights_new(&w, be, c, &own_names, "model", &test_log) == 0);
     const hyv_binder b = hyv_weights_binder(w);
     for (size_t i = 0; c && i < sizeof(specs) / sizeof(specs[0]); i++) {
         hyv_matrix_spec s = specs[i];
