@@ -129,7 +129,7 @@ listed() {
     "$ff" -hide_banner -h filter=hunyuanvideo > help 2>&1 && holds help 'Filter hunyuanvideo' promptfile guidance precision &&
         "$ff" -hide_banner -filters > filters && grep -q ' hunyuanvideo  *|->V ' filters || return 1
     # every option, and in the promised order
-    same 'prompt size s rate r duration d sar frames preset aspect promptfile negative negativefile model m seed steps guidance shift cfg device precision offload transformer vae text_encoder text_encoder_2 tokenizer tokenizer_2 opts' \
+    same 'prompt size s rate r duration d sar frames preset aspect promptfile negative negativefile model m seed steps guidance shift cfg device precision offload transformer vae text_encoder text_encoder_2 tokenizer tokenizer_2 checkpoint recipe opts' \
         "$(sed -n 's/^   \([a-z_0-9]*\)  *<.*/\1/p' help | tr '\n' ' ' | sed 's/ $//')"
 }
 

@@ -79,7 +79,7 @@ errors() {
 
 refused_model() {
     mkdir -p nomodel
-    refused $enoent "hunyuanvideo=x:model=./nomodel" nomodel model_index.json
+    refused $enoent "hunyuanvideo=x:model=./nomodel" nomodel transformer vae
 }
 
 refused_cuda() {
