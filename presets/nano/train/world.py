@@ -17,8 +17,8 @@ COLORS = {
     "pink": (250, 130, 190), "white": (248, 248, 248),
 }
 SHAPES = ["circle", "square", "triangle", "star", "heart"]
-SIZES = {"small": 0.13, "medium": 0.17, "large": 0.22}       # radius / frame height
-PAIR_RADIUS = 0.135                                          # objects of a pair are all alike
+SIZES = {"small": 0.16, "medium": 0.21, "large": 0.27}       # radius / frame height
+PAIR_RADIUS = 0.165                                          # objects of a pair are all alike
 MOTIONS = ["still", "right", "left", "up", "down", "grow", "shrink"]
 SHOT_MOTIONS = MOTIONS[:5]                                   # those that fit in half a clip
 BACKGROUNDS = ["white", "black", "gray", "sky", "grass", "night", "sand", "sunset"]
