@@ -554,6 +554,22 @@ static void tag_color(AVFrame *frame)
         frame->chroma_location = AVCHROMA_LOC_LEFT;
 }
 
+/* Lines of component and hash. Values stay short: the metadata filter of
+ * some releases prints long ones wrongly. */
+static int tag_weights(AVFrame *frame, const char *line)
+{
+    char key[96], component[32], hash[48];
+    int ret = 0;
+
+    while (ret >= 0 && line && sscanf(line, "%31s %47s", component, hash) == 2) {
+        snprintf(key, sizeof(key), "lavfi.hunyuanvideo.weights.%s", component);
+        ret  = av_dict_set(&frame->metadata, key, hash, 0);
+        line = strchr(line, '\n');
+        line = line ? line + 1 : NULL;
+    }
+    return ret;
+}
+
 static int tag_metadata(AVFilterContext *ctx, AVFrame *frame)
 {
     HunyuanVideoContext *s = ctx->priv;
@@ -567,7 +583,7 @@ static int tag_metadata(AVFilterContext *ctx, AVFrame *frame)
     if ((ret = av_dict_set(&frame->metadata, "lavfi.hunyuanvideo.prompt",
                            hyv_options_get(s->options, "prompt"), 0)) < 0 ||
         (ret = av_dict_set(&frame->metadata, "lavfi.hunyuanvideo.model", s->video.model, 0)) < 0 ||
-        (ret = av_dict_set(&frame->metadata, "lavfi.hunyuanvideo.recipe", s->video.recipe, 0)) < 0)
+        (ret = tag_weights(frame, s->video.weights)) < 0)
         return ret;
     return av_dict_set_int(&frame->metadata, "lavfi.hunyuanvideo.steps", s->video.steps, 0);
 }
