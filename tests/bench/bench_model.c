@@ -22,6 +22,7 @@
 #include "../../engine/model/vae.h"
 #include "../../kernels/half.h"
 #include "../check.h"
+#include "../published.h"
 
 enum { REPS_MAX = 99, NUMBERS = 4, OWNED_MAX = 2048 };
 
@@ -145,23 +146,11 @@ static hyv_mat velocity;
 static void make_dit(bench *b)
 {
     const int64_t *n = b->number, rows = n[0] * n[1] * n[2];
-    const hyv_dit_config config = {
-        .in_channels = 16,
-        .out_channels = 16,
-        .heads = 24,
-        .head_dim = 128,
-        .width = 3072,
-        .mlp_width = 12288,
-        .double_blocks = !strcmp(b->module, "transformer_blocks") ? 2 : 0,
-        .single_blocks = !strcmp(b->module, "transformer_blocks") ? 0 : 2,
-        .refiner_blocks = 1,
-        .text_width = 4096,
-        .pooled_width = 768,
-        .refiner_mlp_width = 12288,
-        .patch = 2,
-        .rope_dims = {16, 56, 56},
-        .rope_theta = 256.0,
-        .guidance = true};
+    const bool doubles = !strcmp(b->module, "transformer_blocks");
+    hyv_dit_config config = PUBLISHED_DIT;
+    config.double_blocks = doubles ? 2 : 0;
+    config.single_blocks = doubles ? 0 : 2;
+    config.refiner_blocks = 1;
     const hyv_grid grid = {n[0], 2 * n[1], 2 * n[2]}, tokens = {n[0], n[1], n[2]};
     const hyv_binder bind = binder(b);
     hyv_dit_bind(&dit, &config, &bind);
@@ -187,7 +176,7 @@ static hyv_mat latents, pictures;
 
 static void make_decoder(bench *b)
 {
-    static const hyv_vae_config config = {4, {128, 256, 512, 512}, 2, 32, 16, 3, 8, 4, true};
+    static const hyv_vae_config config = PUBLISHED_VAE;
     const hyv_grid grid = {b->number[0], b->number[1], b->number[2]};
     const hyv_binder bind = binder(b);
     hyv_vae_bind(&vae, &config, &bind);
@@ -207,16 +196,7 @@ static hyv_rope_table llama_rope;
 
 static void make_llama(bench *b)
 {
-    static const hyv_llama_config config = {.width = 4096,
-                                            .layers = 4,
-                                            .heads = 32,
-                                            .kv_heads = 8,
-                                            .head_dim = 128,
-                                            .mlp_width = 14336,
-                                            .vocabulary = 128320,
-                                            .layers_used = 2,
-                                            .eps = 1e-5,
-                                            .theta = 500000.0};
+    static const hyv_llama_config config = PUBLISHED_LLAMA(2);
     const hyv_binder bind = binder(b);
     hyv_llama_bind(&llama, &config, &bind);
     states = random_rows(b, b->number[0], config.width);
@@ -235,14 +215,7 @@ static hyv_mat pooled;
 
 static void make_clip(bench *b)
 {
-    static const hyv_clip_config config = {.width = 768,
-                                           .layers = 12,
-                                           .heads = 12,
-                                           .mlp_width = 3072,
-                                           .vocabulary = 49408,
-                                           .positions = 77,
-                                           .eps = 1e-5,
-                                           .activation = HYV_QUICK_GELU};
+    static const hyv_clip_config config = PUBLISHED_CLIP;
     const hyv_binder bind = binder(b);
     hyv_clip_bind(&clip, &config, &bind);
     states = random_rows(b, b->number[0], config.width);

@@ -16,6 +16,7 @@
 #include "../../engine/model/llama.h"
 #include "../../engine/model/vae.h"
 #include "../check.h"
+#include "../published.h"
 
 enum { TENSORS_MAX = 2048 };
 
@@ -69,44 +70,10 @@ static void collect_table(void *opaque, hyv_mat *out, const char *name, int64_t 
 
 static void bind(enum hyv_component component, const hyv_binder *b)
 {
-    static const hyv_dit_config dit = {.in_channels = 16,
-                                       .out_channels = 16,
-                                       .heads = 24,
-                                       .head_dim = 128,
-                                       .width = 3072,
-                                       .mlp_width = 12288,
-                                       .double_blocks = 20,
-                                       .single_blocks = 40,
-                                       .refiner_blocks = 2,
-                                       .text_width = 4096,
-                                       .pooled_width = 768,
-                                       .refiner_mlp_width = 12288,
-                                       .patch = 2,
-                                       .rope_dims = {16, 56, 56},
-                                       .guidance = true};
-    static const hyv_llama_config llama = {.width = 4096,
-                                           .layers = 32,
-                                           .heads = 32,
-                                           .kv_heads = 8,
-                                           .head_dim = 128,
-                                           .mlp_width = 14336,
-                                           .vocabulary = 128320,
-                                           .layers_used = 32};
-    static const hyv_clip_config clip = {.width = 768,
-                                         .layers = 12,
-                                         .heads = 12,
-                                         .mlp_width = 3072,
-                                         .vocabulary = 49408,
-                                         .positions = 77};
-    static const hyv_vae_config vae = {.blocks = 4,
-                                       .block_out_channels = {128, 256, 512, 512},
-                                       .layers_per_block = 2,
-                                       .norm_num_groups = 32,
-                                       .latent_channels = 16,
-                                       .out_channels = 3,
-                                       .spatial_compression = 8,
-                                       .temporal_compression = 4,
-                                       .mid_block_attention = true};
+    static const hyv_dit_config dit = PUBLISHED_DIT;
+    static const hyv_llama_config llama = PUBLISHED_LLAMA(32);
+    static const hyv_clip_config clip = PUBLISHED_CLIP;
+    static const hyv_vae_config vae = PUBLISHED_VAE;
     void *net = calloc(1, sizeof(hyv_dit) + sizeof(hyv_llama) + sizeof(hyv_vae) + sizeof(hyv_clip));
     if (!CHECK(net != NULL))
         return;

@@ -17,6 +17,7 @@
 #include "../../engine/model/vae.h"
 #include "../../engine/run/weights.h"
 #include "../check.h"
+#include "../published.h"
 
 enum { FIXTURE_TENSORS_MAX = 512 };
 
@@ -33,15 +34,7 @@ typedef struct vae_fixture {
 } vae_fixture;
 
 /* The released model's numbers, and a quarter of its widths. */
-static const hyv_vae_config RELEASED = {.blocks = 4,
-                                        .block_out_channels = {128, 256, 512, 512},
-                                        .layers_per_block = 2,
-                                        .norm_num_groups = 32,
-                                        .latent_channels = 16,
-                                        .out_channels = 3,
-                                        .spatial_compression = 8,
-                                        .temporal_compression = 4,
-                                        .mid_block_attention = true};
+static const hyv_vae_config RELEASED = PUBLISHED_VAE;
 static const hyv_vae_config REDUCED = {.blocks = 4,
                                        .block_out_channels = {32, 64, 128, 128},
                                        .layers_per_block = 2,
@@ -96,9 +89,10 @@ static inline bool fixture_golden(vae_fixture *f, const char *isa, int threads)
     hyv_vae_config config;
     if (!fixture_backend(f, "cpu", isa, threads))
         return false;
-    bool ok = fixture_config(&config, &f->log) &&
-              hyv_checkpoint_open(&f->checkpoint, "tests/golden/t2v/vae", &f->log) == 0 &&
-              hyv_weights_new(&f->weights, f->be, f->checkpoint, &(hyv_names){0}, "vae", &f->log) == 0;
+    bool ok =
+        fixture_config(&config, &f->log) &&
+        hyv_checkpoint_open(&f->checkpoint, "tests/golden/t2v/vae", &f->log) == 0 &&
+        hyv_weights_new(&f->weights, f->be, f->checkpoint, &(hyv_names){0}, "vae", &f->log) == 0;
     if (ok) {
         const hyv_binder binder = hyv_weights_binder(f->weights);
         hyv_vae_bind(&f->vae, &config, &binder);

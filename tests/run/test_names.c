@@ -18,6 +18,7 @@
 #include "../check.h"
 #include "../gguf.h"
 #include "../golden.h"
+#include "../published.h"
 #include "../tiny.h"
 
 #define T2V GOLDEN_FOLDER "/t2v"
@@ -735,51 +736,7 @@ static void check_families(void)
 
 /* ---- numbers from shapes ------------------------------------------------------------------- */
 
-static const hyv_model_config published = {.dit = {.in_channels = 16,
-                                                   .out_channels = 16,
-                                                   .heads = 24,
-                                                   .head_dim = 128,
-                                                   .width = 3072,
-                                                   .mlp_width = 12288,
-                                                   .double_blocks = 20,
-                                                   .single_blocks = 40,
-                                                   .refiner_blocks = 2,
-                                                   .text_width = 4096,
-                                                   .pooled_width = 768,
-                                                   .refiner_mlp_width = 12288,
-                                                   .patch = 2,
-                                                   .rope_dims = {16, 56, 56},
-                                                   .rope_theta = 256.0,
-                                                   .guidance = true},
-                                           .llama = {.width = 4096,
-                                                     .layers = 32,
-                                                     .heads = 32,
-                                                     .kv_heads = 8,
-                                                     .head_dim = 128,
-                                                     .mlp_width = 14336,
-                                                     .vocabulary = 128320,
-                                                     .layers_used = 30,
-                                                     .eps = 1e-5,
-                                                     .theta = 500000.0},
-                                           .clip = {.width = 768,
-                                                    .layers = 12,
-                                                    .heads = 12,
-                                                    .mlp_width = 3072,
-                                                    .vocabulary = 49408,
-                                                    .positions = 77,
-                                                    .eps = 1e-5,
-                                                    .activation = HYV_QUICK_GELU},
-                                           .vae = {.blocks = 4,
-                                                   .block_out_channels = {128, 256, 512, 512},
-                                                   .layers_per_block = 2,
-                                                   .norm_num_groups = 32,
-                                                   .latent_channels = 16,
-                                                   .out_channels = 3,
-                                                   .spatial_compression = 8,
-                                                   .temporal_compression = 4,
-                                                   .mid_block_attention = true},
-                                           .scaling_factor = 0.476986,
-                                           .shift = 7.0};
+static const hyv_model_config published = PUBLISHED_MODEL(30);
 
 /* The published sizes without any configuration, as files with holes. The language model's last two
  * layers are not used, but counted. */

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "../check.h"
+#include "../published.h"
 #include "../tiny.h"
 
 enum {
@@ -32,54 +33,9 @@ enum {
     GGUF_Q4_K = 12
 };
 
-static const tiny_model published = {
-    .config = {.dit = {.in_channels = 16,
-                       .out_channels = 16,
-                       .heads = 24,
-                       .head_dim = 128,
-                       .width = 3072,
-                       .mlp_width = 12288,
-                       .double_blocks = 20,
-                       .single_blocks = 40,
-                       .refiner_blocks = 2,
-                       .refiner_mlp_width = 12288,
-                       .text_width = 4096,
-                       .pooled_width = 768,
-                       .patch = 2,
-                       .rope_dims = {16, 56, 56},
-                       .rope_theta = 256.0,
-                       .guidance = true},
-               .llama = {.width = 4096,
-                         .layers = 32,
-                         .layers_used = 32, /* the file holds them all */
-                         .heads = 32,
-                         .kv_heads = 8,
-                         .head_dim = 128,
-                         .mlp_width = 14336,
-                         .vocabulary = 128320,
-                         .eps = 1e-5,
-                         .theta = 500000.0},
-               .clip = {.width = 768,
-                        .layers = 12,
-                        .heads = 12,
-                        .mlp_width = 3072,
-                        .vocabulary = 49408,
-                        .positions = 77,
-                        .eps = 1e-5,
-                        .activation = HYV_QUICK_GELU},
-               .vae = {.blocks = 4,
-                       .block_out_channels = {128, 256, 512, 512},
-                       .layers_per_block = 2,
-                       .norm_num_groups = 32,
-                       .latent_channels = 16,
-                       .out_channels = 3,
-                       .spatial_compression = 8,
-                       .temporal_compression = 4,
-                       .mid_block_attention = true},
-               .scaling_factor = 0.476986,
-               .shift = 7.0},
-    .storage = {TINY_BF16, TINY_BF16, TINY_BF16, TINY_BF16},
-    .shards = 1};
+static const tiny_model published = {.config = PUBLISHED_MODEL(32), /* the file holds all layers */
+                                     .storage = {TINY_BF16, TINY_BF16, TINY_BF16, TINY_BF16},
+                                     .shards = 1};
 
 typedef struct tensor {
     char name[NAME_BYTES];
