@@ -257,116 +257,105 @@ static void array_of(gguf_file *f, uint32_t type, uint64_t count)
     gguf_put(&f->values, count, 8);
 }
 
-static void damage_values(gguf_file *f, int which)
+/* Counts and versions; false if `which` is none of them. */
+static bool damage_counts(gguf_file *f, int which)
+{
+    static const struct {
+        uint32_t version;
+        int values, tensors;
+    } counts[] = {{1, 0, 0},    {4, 0, 0},   {3u << 24, 0, 0}, {3, 65536, 0},
+                  {3, -100, 0}, {3, 300, 0}, {3, 0, -3},       {3, 0, 200}};
+    if (which >= (int)(sizeof(counts) / sizeof(*counts)))
+        return false;
+    f->version = counts[which].version;
+    f->more_values = counts[which].values;
+    f->more_tensors = counts[which].tensors;
+    return true;
+}
+
+static bool damage_keys(gguf_file *f, int which)
 {
     switch (which) {
-    case 0:
-        f->version = 1;
-        break;
-    case 1:
-        f->version = 4;
-        break;
-    case 2:
-        f->version = 3u << 24;
-        break;
-    case 3:
-        f->more_values = 65536;
-        break;
-    case 4:
-        f->more_values = -100;
-        break;
-    case 5:
-        f->more_values = 300;
-        break;
-    case 6:
-        f->more_tensors = -3;
-        break;
-    case 7:
-        f->more_tensors = 200;
-        break;
     case 8:
         string_key(f, 0);
-        break;
+        return true;
     case 9:
         string_key(f, 65536);
-        break;
+        return true;
     case 10:
         gguf_key_string(f, "k\xff", "v");
-        break;
+        return true;
     case 11:
         gguf_put_string(&f->values, "a\0b", 3);
         gguf_put(&f->values, HYV_VALUE_U8, 4);
         gguf_put(&f->values, 0, 1);
         f->value_count++;
-        break;
+        return true;
     case 12:
         gguf_key_u32(f, "twice", 1);
         gguf_key_u32(f, "once", 1);
         gguf_key_u32(f, "twice", 2);
-        break;
-    case 13:
-        gguf_key(f, "kind", 13);
-        break;
-    case 14:
-        array_of(f, HYV_VALUE_ARRAY, 1);
-        break;
-    case 15:
-        array_of(f, 77, 0);
-        break;
-    case 16:
-        array_of(f, HYV_VALUE_U8, (1 << 24) + 1);
-        break;
-    case 17:
-        array_of(f, HYV_VALUE_F64, 1 << 24);
-        break;
-    case 18:
-        array_of(f, HYV_VALUE_STRING, 1 << 20);
-        break;
-    case 19:
-        gguf_key(f, "text", HYV_VALUE_STRING);
-        gguf_put(&f->values, (16 << 20) + 1, 8);
-        break;
-    case 20:
-        gguf_key(f, "text", HYV_VALUE_STRING);
-        gguf_put(&f->values, 1 << 20, 8);
-        break;
-    case 21:
-        gguf_key(f, "text", HYV_VALUE_STRING);
-        gguf_put(&f->values, UINT64_MAX, 8);
-        break;
-    case 22:
-        gguf_key(f, "truth", HYV_VALUE_BOOL);
-        gguf_put(&f->values, 2, 1);
-        break;
-    case 23:
-        array_of(f, HYV_VALUE_BOOL, 2);
-        gguf_put(&f->values, 0x8001, 2);
-        break;
-    case 24:
-        gguf_key_u32(f, "general.alignment", 0);
-        break;
-    case 25:
-        gguf_key_u32(f, "general.alignment", 4);
-        break;
-    case 26:
-        gguf_key_u32(f, "general.alignment", 48);
-        break;
-    case 27:
-        gguf_key(f, "general.alignment", HYV_VALUE_U64);
-        gguf_put(&f->values, 32, 8);
-        break;
-    case 28:
-        gguf_key_u32(f, "general.alignment", 1u << 31);
-        break;
-    case 29:
-        gguf_key(f, "split.count", HYV_VALUE_U16);
-        gguf_put(&f->values, 3, 2);
-        break;
+        return true;
     default:
-        array_of(f, HYV_VALUE_F32, 2);
-        gguf_put(&f->values, 0, 4); /* the second element is what follows: all else is shifted */
-        break;
+        return false;
     }
+}
+
+/* Arrays of a type and a length, with `bytes` bytes of `value` in them. */
+static bool damage_arrays(gguf_file *f, int which)
+{
+    static const struct {
+        int which;
+        uint32_t type;
+        uint64_t count, value;
+        int bytes;
+    } arrays[] = {
+        {14, HYV_VALUE_ARRAY, 1, 0, 0},
+        {15, 77, 0, 0, 0},
+        {16, HYV_VALUE_U8, (1 << 24) + 1, 0, 0},
+        {17, HYV_VALUE_F64, 1 << 24, 0, 0},
+        {18, HYV_VALUE_STRING, 1 << 20, 0, 0},
+        {23, HYV_VALUE_BOOL, 2, 0x8001, 2},
+        {30, HYV_VALUE_F32, 2, 0, 4}, /* the second is what follows: all else is shifted */
+    };
+    for (size_t i = 0; i < sizeof(arrays) / sizeof(*arrays); i++)
+        if (arrays[i].which == which) {
+            array_of(f, arrays[i].type, arrays[i].count);
+            gguf_put(&f->values, arrays[i].value, arrays[i].bytes);
+            return true;
+        }
+    return false;
+}
+
+/* Single values: a key, its type, and what stands where the value should. */
+static void damage_values(gguf_file *f, int which)
+{
+    static const struct {
+        int which;
+        const char *key;
+        uint32_t type;
+        uint64_t value;
+        int bytes;
+    } values[] = {
+        {13, "kind", 13, 0, 0},
+        {19, "text", HYV_VALUE_STRING, (16 << 20) + 1, 8},
+        {20, "text", HYV_VALUE_STRING, 1 << 20, 8},
+        {21, "text", HYV_VALUE_STRING, UINT64_MAX, 8},
+        {22, "truth", HYV_VALUE_BOOL, 2, 1},
+        {24, "general.alignment", HYV_VALUE_U32, 0, 4},
+        {25, "general.alignment", HYV_VALUE_U32, 4, 4},
+        {26, "general.alignment", HYV_VALUE_U32, 48, 4},
+        {27, "general.alignment", HYV_VALUE_U64, 32, 8},
+        {28, "general.alignment", HYV_VALUE_U32, 1u << 31, 4},
+        {29, "split.count", HYV_VALUE_U16, 3, 2},
+    };
+    if (damage_counts(f, which) || damage_keys(f, which) || damage_arrays(f, which))
+        return;
+    for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++)
+        if (values[i].which == which) {
+            gguf_key(f, values[i].key, values[i].type);
+            gguf_put(&f->values, values[i].value, values[i].bytes);
+        }
 }
 
 static const struct {
