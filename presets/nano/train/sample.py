@@ -1,11 +1,13 @@
 """Samples clips with the trained parts, scores them from pixels, and writes the model folder.
 
-Sampler is a batched form of the pipeline's loop (fp32 latents, unrounded time steps); pipeline()
-runs the stock HunyuanVideoPipeline on an exported folder. Held-out combinations only.
+Sampler is a batched form of the pipeline's loop (fp32 latents, unrounded time steps); compare()
+holds the stock HunyuanVideoPipeline beside the engine. Held-out combinations only.
 """
 import json
 import os
 import shutil
+import subprocess
+import tempfile
 import time
 
 import numpy as np
@@ -121,13 +123,38 @@ def export(state, out):
         raise SystemExit(f"the model is larger than {LIMIT} bytes")
 
 
-def pipeline(root, prompt, path, seed=0, steps=STEPS, cfg=CFG, size=(128, 128), frames=17):
-    """One clip through the stock pipeline, as a contact sheet."""
+def pipeline(root, prompt, seed, steps=STEPS, cfg=CFG, size=(128, 128), frames=17):
+    """One clip through the stock pipeline in fp32, uint8 (frames, height, width, 3)."""
     from diffusers import HunyuanVideoPipeline
     pipe = HunyuanVideoPipeline.from_pretrained(root, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
     # The published rule cuts long clips only; diffusers would cut these into temporal tiles.
     pipe.vae.use_framewise_decoding = False
     video = pipe(prompt=prompt, negative_prompt="", true_cfg_scale=cfg, width=size[0],
                  height=size[1], num_frames=frames, num_inference_steps=steps,
-                 generator=torch.Generator().manual_seed(seed), output_type="np").frames[0]
-    scoring.sheet([(video * 255).round().astype(np.uint8)], path)
+                 guidance_scale=GUIDANCE / 1000, output_type="np",
+                 generator=torch.Generator().manual_seed(seed)).frames[0]
+    return (video * 255).round().astype(np.uint8)
+
+
+def compare(root, ffmpeg, count, seed=11):
+    """The stock pipeline's frames beside those of the patched ffmpeg: `count` held-out prompts,
+    half of them Chinese. Stops the program if a value differs by more than 1 of 255."""
+    rng, worst, other, values = np.random.default_rng(seed), 0, 0, 0
+    for i in range(count):
+        prompt = world.caption(world.random_scene(rng, held=True), rng, zh=i % 2 == 1)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as f:
+            f.write(prompt)
+            f.flush()
+            source = f"hunyuanvideo=model={root}:seed={seed + i}:promptfile={f.name}"
+            raw = subprocess.run([ffmpeg, "-nostdin", "-v", "error", "-f", "lavfi", "-i", source,
+                                  "-pix_fmt", "rgb24", "-f", "rawvideo", "-"], check=True,
+                                 stdout=subprocess.PIPE).stdout
+        theirs = pipeline(root, prompt, seed + i).astype(int)
+        d = np.abs(np.frombuffer(raw, np.uint8).reshape(theirs.shape) - theirs)
+        worst, other, values = max(worst, d.max()), other + (d > 0).sum(), values + d.size
+        print(f"{prompt} | largest difference {d.max()}, {(d > 0).mean() * 100:.4f} % of values",
+              flush=True)
+    print(f"{count} clips: {worst} at most, {other} of {values} values differ")
+    if worst > 1:
+        raise SystemExit(1)

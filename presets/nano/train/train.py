@@ -4,7 +4,7 @@
 
 Stages, in order: tokenizers text vae cache transformer distill decoder score export. Without
 names all are run. The stage start, first, takes what the model's folder holds instead of
-beginning anew.
+beginning anew; compare, last, holds diffusers' frames beside those of a patched ffmpeg.
 What is learnt lies in the state folder ($HUNYUANVIDEO_NANO_STATE, else
 ~/.cache/hunyuanvideo/nano). Every stage resumes; one that has used up its time ends at once.
 Lengths are core-minutes: half of that on two quiet cores. See ../README.md for what to expect.
@@ -53,7 +53,8 @@ def build_stages(args):
         distill=lambda: transformer.distill(state, minutes("distill"), seed, every=score),
         decoder=lambda: vae.train_decoder(state, minutes("decoder"), seed),
         score=score,
-        export=lambda: sample.export(state, args.out))
+        export=lambda: sample.export(state, args.out),
+        compare=lambda: sample.compare(args.out, args.ffmpeg, args.count))
 
 
 def main():
@@ -66,9 +67,10 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, help="core-minutes, instead of a stage's own")
     parser.add_argument("--clips", type=int, default=CLIPS, help="cache: clips in all")
-    parser.add_argument("--count", type=int, default=8, help="score: clips of each kind")
+    parser.add_argument("--count", type=int, default=8, help="score: clips of each kind; compare: clips")
     parser.add_argument("--cfg", type=float, default=2.0, help="score: true guidance")
     parser.add_argument("--out", default=os.path.dirname(HERE), help="export: the model's folder")
+    parser.add_argument("--ffmpeg", default=os.path.join(HERE, "../../../build/ffmpeg"))
     args = parser.parse_args()
     os.makedirs(args.state, exist_ok=True)
 
@@ -78,7 +80,7 @@ def main():
     for name in args.stages:
         if name not in stages:
             parser.error(f"unknown stage {name!r}; there are: {' '.join(stages)}")
-    for name in args.stages or list(stages)[1:]:
+    for name in args.stages or list(stages)[1:-1]:
         stages[name]()
 
 

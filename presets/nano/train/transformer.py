@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import attention
 import vae as vae_stage
 import world
 from optim import Log, Optimizer, Run, save_atomically
@@ -24,7 +25,8 @@ CONFIG = dict(
     num_single_layers=4, num_refiner_layers=2, mlp_ratio=4.0, patch_size=2, patch_size_t=1,
     qk_norm="rms_norm", guidance_embeds=True, text_embed_dim=128, pooled_projection_dim=128,
     rope_theta=256.0, rope_axes_dim=(8, 12, 12), image_condition_type=None)
-SHARD = 250                    # clips a file
+SHARD = 250                    # clips a file,
+TOGETHER = 10                  # encoded in one call: twice as fast as one by one
 CAPTION_TOKENS = 40            # captions are padded to this: the compiled step has one shape
 BATCH = 16
 SHIFT = 3.0                    # of the noise levels
@@ -58,15 +60,13 @@ def cache(state, clips, seed):
     os.makedirs(os.path.join(state, "latents"), exist_ok=True)
     for number in range(len(shards(state)), math.ceil(clips / SHARD)):
         rng = np.random.default_rng([seed, 4, number])
-        scenes, latents, near = [], [], []
-        for _ in range(SHARD):
-            scene = world.random_scene(rng)
-            clip, cover = world.render(scene, masks=True)
+        scenes, latents, near = [world.random_scene(rng) for _ in range(SHARD)], [], []
+        for i in range(0, SHARD, TOGETHER):
+            clips, covers = zip(*(world.render(s, masks=True) for s in scenes[i:i + TOGETHER]))
             with torch.autocast("cpu", torch.bfloat16):
-                mean = vae.encode(vae_stage.to_tensor([clip])).latent_dist.mean.float()
-            scenes.append(scene)
+                mean = vae.encode(vae_stage.to_tensor(clips)).latent_dist.mean.float()
             latents.append((mean * vae.config.scaling_factor).bfloat16())
-            near.append(_near_object(cover))
+            near += [_near_object(c) for c in covers]
         save_atomically(dict(scenes=scenes, latents=torch.cat(latents), near=torch.stack(near)),
                         os.path.join(state, "latents", f"{number:04d}.pt"))
         log(f"cache: {(number + 1) * SHARD} clips")
@@ -208,7 +208,8 @@ def _optimize(state, log, name, run, data, loss_of, every, batch):
         f"{run.at['step']}, {run.at['used']:.0f} of {run.total:.0f} s")
     recent = []
     while run.goes_on():
-        loss, mean, objects = loss_of(data.draw(run.rng, batch, run.progress))
+        with attention.fast():
+            loss, mean, objects = loss_of(data.draw(run.rng, batch, run.progress))
         recent.append((mean, objects))
         step = run.step(loss, tail=0.2)
         if step % 50 == 0:

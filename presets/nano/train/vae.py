@@ -114,6 +114,7 @@ def make():
         for c in range(32):
             vae.quant_conv.weight[c, c] = 1.0 if c < 16 else 0.1
         vae.quant_conv.bias[16:] = -4.0                      # little noise at the start
+    _fast_padding(vae)
     return vae
 
 
@@ -122,6 +123,7 @@ def load(folder):
     from diffusers import AutoencoderKLHunyuanVideo
     vae = AutoencoderKLHunyuanVideo.from_pretrained(folder).float().eval()
     vae.use_framewise_encoding = vae.use_framewise_decoding = False
+    _fast_padding(vae)
     return vae
 
 
@@ -212,9 +214,7 @@ def _start(state, file):
     """The VAE to train: a new one, or the folder's where only its weights are at hand."""
     folder = os.path.join(state, "vae")
     known = os.path.exists(folder) and not os.path.exists(os.path.join(state, file))
-    vae = load(folder).train() if known else make()
-    _fast_padding(vae)
-    return vae
+    return load(folder).train() if known else make()
 
 
 def _optimize(state, log, vae, run, encoder):

@@ -31,6 +31,11 @@ FAINT = {
     ("blue", "night"), ("white", "sky"), ("orange", "sand"), ("blue", "sky"), ("blue", "black"),
 }
 
+# Backgrounds of nearly the same brightness: a cut between them is none to FFmpeg's scdet, which looks
+# at luma and wants a tenth of its range.
+ALIKE = [{"gray", "grass"}, {"gray", "sunset"}, {"grass", "sunset"}, {"sky", "sand"},
+         {"black", "night"}]
+
 # ------------------------------------------------------------------------------ scenes
 
 
@@ -60,7 +65,8 @@ def random_scene(rng, kind=None, held=False):
                  seed=int(rng.integers(1 << 31)))
     if kind == "cut":
         scene["bg2"] = one_of([b for c, s, b in TRIPLES[False]
-                               if (c, s) == (color, shape) and b != bg])
+                               if (c, s) == (color, shape) and b != bg
+                               and {b, bg} not in ALIKE])
         scene["motion"] = one_of(SHOT_MOTIONS)
         scene["motion2"] = scene["motion"] if rng.random() < 0.5 else one_of(SHOT_MOTIONS)
     elif kind == "two":
@@ -175,8 +181,8 @@ def background(name, height, width, rng=None):
 
 def _path(motion, t, rng, span=1.0):
     """Centre (fractions of the frame) and size factor at times t in 0..1."""
-    a, b = rng.uniform(-0.04, 0.04, 2)
-    side, rest = rng.uniform(-0.13, 0.13, 2)
+    a, b = rng.uniform(-0.02, 0.02, 2)
+    side, rest = rng.uniform(-0.05, 0.05, 2)
     k = 0.26 * span
     zero = np.zeros_like(t)
     x, y, size = zero + side, zero + rest, zero + 1
@@ -205,7 +211,7 @@ def tracks(scene, frames):
     rng = np.random.default_rng(scene["seed"])
     t = np.arange(frames) / (frames - 1)
     cut = cut_frame(frames)
-    r = SIZES[scene["size"]] * rng.uniform(0.94, 1.06)
+    r = SIZES[scene["size"]] * rng.uniform(0.97, 1.03)
     bgs = [scene["bg"]] * frames
     if scene["kind"] == "two":
         objects = []
