@@ -11,21 +11,15 @@ import torch
 
 
 def orthogonalize(g, steps=5):
-    """Newton-Schulz iteration towards the nearest orthogonal matrix, done on the small Gram
-    matrix: every iterate is a polynomial in it, so the long side is touched only twice."""
-    flip = g.size(0) > g.size(1)
-    x = g.T if flip else g
-    x = x / (x.norm() + 1e-7)
-    a = x @ x.T
-    eye = torch.eye(len(a))
-    p = None
-    for i in range(steps):
-        b = 3.4445 * eye - 4.7750 * a + 2.0315 * (a @ a)
-        p = b if p is None else b @ p
-        if i + 1 < steps:
-            a = b @ a @ b
-    x = p @ x
-    return x.T if flip else x
+    """Newton-Schulz iteration towards the nearest orthogonal matrix, of every matrix of a stack
+    [count, rows, columns]; in bf16, as its author does, for it need not be exact."""
+    flip = g.size(1) > g.size(2)
+    x = g.mT if flip else g
+    x = (x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)).bfloat16()
+    for _ in range(steps):
+        a = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return (x.mT if flip else x).float()
 
 
 class Optimizer:
@@ -37,6 +31,9 @@ class Optimizer:
             muon = p.ndim >= 2 and not any(s in name for s in plain)
             (self.matrices if muon else rest).append(p)
         self.momentum = [torch.zeros_like(p) for p in self.matrices]
+        self.alike = {}                                      # matrices of one shape go together
+        for p, m in zip(self.matrices, self.momentum):
+            self.alike.setdefault(p.flatten(1).shape, []).append((p, m))
         self.lr, self.muon_lr, self.decay = lr, muon_lr or lr, decay
         self.adam = torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
 
@@ -47,14 +44,20 @@ class Optimizer:
             group["lr"] = self.lr * factor
         self.adam.step()
         rate = self.muon_lr * factor
-        for p, m in zip(self.matrices, self.momentum):
-            if p.grad is None:
+        for shape, pairs in self.alike.items():
+            pairs = [(p, m) for p, m in pairs if p.grad is not None]
+            if not pairs:
                 continue
-            m.lerp_(p.grad, 0.05)
-            g = p.grad.lerp(m, 0.95).flatten(1)
-            u = orthogonalize(g) * (0.2 * max(g.shape) ** 0.5)
-            p.mul_(1 - rate * self.decay).add_(u.view_as(p), alpha=-rate)
-            p.grad = None
+            weights, momentum = zip(*pairs)
+            grads = [p.grad for p in weights]
+            torch._foreach_lerp_(momentum, grads, 0.05)
+            ahead = torch.stack([g.flatten(1) for g in torch._foreach_lerp(grads, momentum, 0.95)])
+            update = orthogonalize(ahead) * (0.2 * max(shape) ** 0.5)
+            torch._foreach_mul_(weights, 1 - rate * self.decay)
+            torch._foreach_add_(weights, [u.view_as(p) for u, p in zip(update.contiguous(), weights)],
+                                alpha=-rate)
+            for p in weights:
+                p.grad = None
         self.adam.zero_grad(set_to_none=True)
 
     def state_dict(self):
@@ -77,8 +80,8 @@ class Average:
     def update(self):
         self.steps += 1
         d = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for k, v in self.model.state_dict().items():
-            self.weights[k].lerp_(v, 1 - d)
+        now = self.model.state_dict()
+        torch._foreach_lerp_([self.weights[k] for k in now], list(now.values()), 1 - d)
 
 
 class swapped:
