@@ -194,6 +194,7 @@ static void read_numbers(doctor *d, enum hyv_component c)
             compare_numbers(d, c, &told);
         return;
     }
+    d->examiner.image |= err == -ENOSYS;
     tell_error(d, err, part->config ? part->config : part->path, "bad_config",
                "what the published model has", config_advice);
     char *config = part->config;
@@ -225,6 +226,8 @@ static void open_component(doctor *d, enum hyv_component c)
             tell_error(d, bad, m->parts.part[c].config, "bad_config",
                        "what the published model has", config_advice);
     }
+    if (c == HYV_TRANSFORMER && !m->parts.part[c].config)
+        d->examiner.image |= hyv_parts_task(&m->parts) == HYV_TASK_I2V;
     if (m->file[c])
         d->examiner.of += hyv_checkpoint_bytes(m->file[c]);
 }

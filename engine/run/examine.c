@@ -42,10 +42,11 @@ static int64_t append_types(hyv_string *s, hyv_checkpoint *file)
     return values;
 }
 
-static void append_variant(hyv_string *s, const hyv_model *m, enum hyv_component c)
+static void append_variant(hyv_string *s, const hyv_examiner *e)
 {
+    const hyv_model *m = e->model;
     const hyv_model_config *n = &m->config;
-    switch (c) {
+    switch (e->component) {
     case HYV_TEXT_ENCODER:
         hyv_string_append(s, "%lld of %lld layers used, width %lld, %lld heads",
                           (long long)n->llama.layers_used, (long long)n->llama.layers,
@@ -57,11 +58,11 @@ static void append_variant(hyv_string *s, const hyv_model *m, enum hyv_component
         break;
     case HYV_TRANSFORMER:
         hyv_string_append(s,
-                          "text to video, %lld double and %lld single blocks, %lld heads of %lld, "
+                          "%s to video, %lld double and %lld single blocks, %lld heads of %lld, "
                           "guidance %s%s",
-                          (long long)n->dit.double_blocks, (long long)n->dit.single_blocks,
-                          (long long)n->dit.heads, (long long)n->dit.head_dim,
-                          n->dit.guidance ? "embedded" : "not embedded",
+                          e->image ? "image" : "text", (long long)n->dit.double_blocks,
+                          (long long)n->dit.single_blocks, (long long)n->dit.heads,
+                          (long long)n->dit.head_dim, n->dit.guidance ? "embedded" : "not embedded",
                           hyv_parts_fast(&m->parts) ? ", for few steps by its path" : "");
         break;
     default:
@@ -77,7 +78,9 @@ static void tell_component(hyv_examiner *e, bool numbers)
     const enum hyv_component c = e->component;
     hyv_string variant = {0}, types = {0}, summary = {0};
     if (numbers)
-        append_variant(&variant, m, c);
+        append_variant(&variant, e);
+    else if (c == HYV_TRANSFORMER && e->image)
+        hyv_string_append(&variant, "image to video");
     hyv_component_info info = {.size = sizeof(info),
                                .component = hyv_component_name(c),
                                .file = m->parts.part[c].path,
@@ -88,9 +91,9 @@ static void tell_component(hyv_examiner *e, bool numbers)
                                .bytes = hyv_checkpoint_bytes(m->file[c])};
     info.values = append_types(&types, m->file[c]);
     hyv_string_append(&summary, "%s: %s%s%s, %s names, %lld tensors (%s), %.1f MB: %s",
-                      info.component, info.family, numbers ? " " : "", hyv_string_text(&variant),
-                      info.naming, (long long)info.tensors, hyv_string_text(&types),
-                      (double)info.bytes / 1e6, info.file);
+                      info.component, info.family, variant.length ? " " : "",
+                      hyv_string_text(&variant), info.naming, (long long)info.tensors,
+                      hyv_string_text(&types), (double)info.bytes / 1e6, info.file);
     info.variant = hyv_string_text(&variant);
     info.types = hyv_string_text(&types);
     info.summary = hyv_string_text(&summary);

@@ -17,6 +17,7 @@ typedef struct hyv_examiner {
     hyv_backend *dry;
     enum hyv_component component; /* under examination */
     uint64_t done, of;            /* bytes of values */
+    bool image;                   /* the transformer is known to be for image to video */
     hyv_string reported;          /* names of tensors with a finding, a line each */
 } hyv_examiner;
 

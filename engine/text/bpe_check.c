@@ -39,10 +39,12 @@ int64_t hyv_bpe_unmade(const hyv_bpe *bpe, char example[HYV_BPE_EXAMPLE_BYTES])
 {
     int64_t unmade = 0;
     size_t count = 0;
+    *example = '\0';
+    if (bpe->whole_first)
+        return 0;
     int32_t *made = hyv_malloc(bpe->merge_count, sizeof(*made));
     if (!made)
         return -ENOMEM;
-    *example = '\0';
     for (size_t i = 0; i < bpe->merge_slots && count < bpe->merge_count; i++)
         if (bpe->merges[i].rank >= 0)
             made[count++] = bpe->merges[i].result;
