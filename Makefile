@@ -32,7 +32,7 @@ CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/obj/%.o)
 
 TEST_SRC := $(wildcard tests/*/test_*.c tests/*/check_*.c)
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
-TEST_AUX := $(addprefix $(BUILD)/obj/tests/,check.o golden.o gguf.o tiny.o deviation.o)
+TEST_AUX := $(addprefix $(BUILD)/obj/tests/,check.o golden.o gguf.o tiny.o damage.o deviation.o)
 BENCH_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
 
 FUZZ_MAIN = $(BUILD)/obj/tests/fuzz/replay.o

@@ -6,6 +6,7 @@
  */
 #include "inspect.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,8 +208,8 @@ static void print_sum(const output *o)
         printf("%d error%s, %d warning%s\n", o->errors, o->errors == 1 ? "" : "s", o->warnings,
                o->warnings == 1 ? "" : "s");
     if (doctor && !o->errors)
-        printf("healthy: %d components, %lld tensors, %.2f GB of values read\n", o->components,
-               (long long)o->tensors, (double)o->read / 1e9);
+        printf("healthy: %d components, %lld tensors, %.4g MB of values read\n", o->components,
+               (long long)o->tensors, (double)o->read / 1e6);
 }
 
 static bool print_all(output *o, int result)
@@ -254,6 +255,6 @@ int hyv_cli_inspect(const hyv_cli_request *request)
     if (request->json)
         hyv_cli_document_free(&o.json);
     if (!good)
-        fputs("hyv: cannot write the document\n", stderr);
+        fprintf(stderr, "hyv: cannot write standard output: %s\n", strerror(errno));
     return result != 0 || stopped || !good;
 }

@@ -91,7 +91,7 @@ static void tell_component(hyv_examiner *e, bool numbers)
                                .bytes = hyv_checkpoint_bytes(m->file[c])};
     info.values = append_types(&types, m->file[c]);
     hyv_string_append(&summary, "%s: %s%s%s, %s names, %lld tensors (%s), %.1f MB: %s",
-                      info.component, info.family, variant.length ? " " : "",
+                      info.component, info.family, variant.length ? ", " : "",
                       hyv_string_text(&variant), info.naming, (long long)info.tensors,
                       hyv_string_text(&types), (double)info.bytes / 1e6, info.file);
     info.variant = hyv_string_text(&variant);
