@@ -187,6 +187,9 @@ static void read_numbers(doctor *d, enum hyv_component c)
     hyv_part *part = &m->parts.part[c];
     hyv_model_config told = {0};
     hyv_variant_read(&told, c, m->file[c], &m->names[c]);
+    const hyv_tensor *patches = hyv_names_find(&m->names[c], m->file[c], "x_embedder.proj.weight");
+    if (patches && patches->rank < 4) /* flat: the patch was taken for the published one */
+        told.dit.patch = told.dit.in_channels = told.dit.out_channels = 0;
     const int err = hyv_model_read_numbers(m, c);
     d->numbers[c] = err >= 0;
     if (err >= 0) {

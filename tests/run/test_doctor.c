@@ -615,7 +615,7 @@ static void vocabulary_cut(const damaged *d)
 
 static void merges_cut(const damaged *d)
 {
-    damage_cut(d, "tokenizer_2/merges.txt", 1006); /* behind a line */
+    damage_cut(d, "tokenizer_2/merges.txt", 1011); /* behind a line */
 }
 
 static void merge_cut(const damaged *d)
