@@ -24,8 +24,8 @@ typedef struct output {
     FILE *findings;        /* text, kept back */
     char *text;
     size_t text_size;
-    char kind[64], component[32]; /* of the last finding, */
-    int like;                     /* and how many like it came in a row */
+    char last[5][1024]; /* of the finding before: see print_finding, */
+    int like;           /* and how many like it came in a row */
     int errors, warnings, components;
     int64_t tensors;
     uint64_t read;
@@ -145,23 +145,27 @@ static void end_row(output *o)
     o->like = 0;
 }
 
-static void print_member(FILE *to, const char *name, const char *text)
+/* In a row of findings alike, what stands under the one before is not said again. */
+static void print_member(output *o, int member, const char *name, const char *text)
 {
-    if (!*text)
+    char *last = o->last[member];
+    const bool again = o->like > 1 && !strncmp(last, text, sizeof(o->last[0]) - 1);
+    snprintf(last, sizeof(o->last[0]), "%s", text);
+    if (again || !*text)
         return;
-    fprintf(to, "  %-7s ", name);
-    print_clean(to, text);
-    fputc('\n', to);
+    fprintf(o->findings, "  %-7s ", name);
+    print_clean(o->findings, text);
+    fputc('\n', o->findings);
 }
 
 static void print_finding(output *o, const hyv_finding *f)
 {
-    const bool alike = !strcmp(o->kind, f->kind) && !strcmp(o->component, f->component);
-    if (!alike)
+    enum { KIND, COMPONENT, FOUND_IN, VALID, ADVICE };
+    if (strcmp(o->last[KIND], f->kind) != 0 || strcmp(o->last[COMPONENT], f->component) != 0)
         end_row(o);
-    snprintf(o->kind, sizeof(o->kind), "%s", f->kind);
-    snprintf(o->component, sizeof(o->component), "%s", f->component);
-    if (o->like++ >= LIKE_MAX)
+    snprintf(o->last[KIND], sizeof(o->last[0]), "%s", f->kind);
+    snprintf(o->last[COMPONENT], sizeof(o->last[0]), "%s", f->component);
+    if (++o->like > LIKE_MAX)
         return;
     fputs(f->severity == HYV_SEVERITY_ERROR ? "error: " : "warning: ", o->findings);
     fprintf(o->findings, "%s%s", f->component, *f->component ? ": " : "");
@@ -169,9 +173,9 @@ static void print_finding(output *o, const hyv_finding *f)
     fputs(*f->tensor ? ": " : "", o->findings);
     print_clean(o->findings, f->found);
     fputc('\n', o->findings);
-    print_member(o->findings, "file", f->file);
-    print_member(o->findings, "valid", f->valid);
-    print_member(o->findings, "do", f->advice);
+    print_member(o, FOUND_IN, "file", f->file);
+    print_member(o, VALID, "valid", f->valid);
+    print_member(o, ADVICE, "do", f->advice);
 }
 
 static int on_finding(void *opaque, const hyv_finding *finding)
