@@ -300,12 +300,16 @@ static bool tell_passed(doctor *d, enum hyv_tokenizer which)
         hyv_bpe *bpe = NULL;
         const int err = path && hyv_path_is_file(path) ? hyv_bpe_open(&bpe, path, &d->quiet) : 0;
         told = err < 0;
+        if (!path)
+            d->findings.err = -ENOMEM;
         if (told)
             tell_error(d, err, path, "damaged_tokenizer", "the tokenizer's own file",
                        tokenizer_advice);
         hyv_bpe_close(&bpe);
         hyv_free_host(path);
     }
+    if (!folder)
+        d->findings.err = -ENOMEM;
     hyv_free_host(folder);
     return told;
 }
@@ -327,6 +331,8 @@ static void tell_tokenizer(doctor *d, enum hyv_tokenizer which, const hyv_bpe *b
                                      .types = "",
                                      .values = hyv_bpe_size(bpe),
                                      .summary = hyv_string_text(&summary)};
+    if (summary.failed)
+        d->findings.err = -ENOMEM;
     hyv_log_write(d->examiner.run->log, HYV_LEVEL_INFO, "%s", info.summary);
     if (to->component && !d->findings.stop)
         d->findings.stop = to->component(d->findings.opaque, &info);

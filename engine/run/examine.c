@@ -97,6 +97,8 @@ static void tell_component(hyv_examiner *e, bool numbers)
     info.variant = hyv_string_text(&variant);
     info.types = hyv_string_text(&types);
     info.summary = hyv_string_text(&summary);
+    if (variant.failed || types.failed || summary.failed)
+        e->findings->err = -ENOMEM;
     hyv_log_write(e->run->log, HYV_LEVEL_INFO, "%s", info.summary);
     if (e->findings->to->component && !e->findings->stop)
         e->findings->stop = e->findings->to->component(e->findings->opaque, &info);
