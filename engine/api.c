@@ -227,14 +227,17 @@ void hyv_close(hyv_context **context)
 }
 
 int hyv_inspect(const hyv_options *options, const hyv_callbacks *callbacks,
-                int (*tensor)(void *opaque, const hyv_tensor_info *info))
+                const hyv_inspection *inspection)
 {
     hyv_context *c;
+    hyv_inspection to = {0};
+    if (inspection)
+        memcpy(&to, inspection, inspection->size < sizeof(to) ? inspection->size : sizeof(to));
     int err = context_new(&c, callbacks);
     if (err >= 0)
         err = choose_model(c, options);
     if (err >= 0)
-        err = c->source->inspect(&c->params, &c->run, tensor, c->callbacks.opaque);
+        err = c->source->inspect(&c->params, &c->run, &to, c->callbacks.opaque);
     if (c)
         finish(c, err);
     hyv_close(&c);

@@ -1,12 +1,14 @@
 /* hyv: the library as a program, through its public header alone.
  *
- * generate writes a video, plan says what it would take, info looks into a model, options lists the
- * option table. Files appear whole or not at all: frames go to a temporary name that is renamed at
- * the end and removed on failure or signal. Exit status: 0 done, 1 failed, 2 wrong command line,
- * 128 + signal if stopped (130, 143). Must not know what any engine option means, but for prompts
- * and sizes, which have a notation of their own here.
+ * generate writes a video, plan says what it would take, info and doctor look into a model (see
+ * cli/inspect.c), options lists the option table. Files appear whole or not at all: frames go to a
+ * temporary name that is renamed at the end and removed on failure or signal. Exit status: 0 done,
+ * 1 failed, 2 wrong command line, 128 + signal if stopped (130, 143). Must not know what any engine
+ * option means, but for prompts and sizes, which have a notation of their own here.
  */
 #include "hunyuanvideo.h"
+
+#include "cli/inspect.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -29,7 +31,7 @@ enum {
     OPTION_BASE = 256       /* getopt values of the table's rows */
 };
 
-enum { LONG_PRESET = 128, LONG_PROMPTFILE, LONG_NEGATIVEFILE, LONG_TABLE };
+enum { LONG_PRESET = 128, LONG_PROMPTFILE, LONG_NEGATIVEFILE, LONG_TABLE, LONG_JSON };
 
 typedef struct job {
     const char *command;
@@ -37,7 +39,7 @@ typedef struct job {
     const char *output, *format;
     const char *argument; /* behind the options; NULL: none */
     bool prompt, promptfile, negative, negativefile;
-    bool quiet, verbose, table, help;
+    bool quiet, verbose, table, json, help;
     bool late; /* errors are reported at the end, not as they come */
 } job;
 
@@ -247,6 +249,9 @@ static int take_option(job *j, int value, const char *name, const char *argument
     case LONG_TABLE:
         j->table = true;
         return 0;
+    case LONG_JSON:
+        j->json = true;
+        return 0;
     case LONG_PRESET:
         return load_preset(j, argument);
     case LONG_PROMPTFILE:
@@ -279,6 +284,7 @@ static const struct option own_options[] = {
     {"promptfile", required_argument, NULL, LONG_PROMPTFILE},
     {"negativefile", required_argument, NULL, LONG_NEGATIVEFILE},
     {"table", no_argument, NULL, LONG_TABLE},
+    {"json", no_argument, NULL, LONG_JSON},
     {"help", no_argument, NULL, 'h'},
     {"quiet", no_argument, NULL, 'q'},
     {"verbose", no_argument, NULL, 'v'},
@@ -545,52 +551,20 @@ static int plan(job *j)
     return status;
 }
 
-static void on_info_log(void *opaque, enum hyv_log_level level, const char *message)
-{
-    if (level == HYV_LOG_INFO)
-        printf("%s\n", message);
-    else
-        on_log(opaque, level, message);
-}
-
-/* Names come from files, which must not steer the terminal. */
-static void print_clean(const char *text)
-{
-    for (; *text; text++)
-        putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
-}
-
-static int on_tensor(void *opaque, const hyv_tensor_info *info)
-{
-    static const char *const states[] = {"", "unused", "foreign", "MISSING", "WRONG SHAPE"};
-    const job *j = opaque;
-    if (j->quiet && (info->state == HYV_TENSOR_USED || info->state == HYV_TENSOR_UNUSED))
-        return stopped_by != 0;
-    printf("%s/", info->component);
-    print_clean(info->name);
-    printf("  %s [", info->type);
-    for (int i = 0; i < info->rank && i < 8; i++)
-        printf("%s%lld", i ? ", " : "", (long long)info->shape[i]);
-    printf("]%s%s%s%s\n", *states[info->state] ? "  " : "", states[info->state],
-           *info->note ? ": " : "", info->note);
-    return stopped_by != 0;
-}
-
-static int info(job *j)
+/* info and doctor. */
+static int inspect(job *j)
 {
     if (j->argument) {
         const int status = set_option(j, "model", j->argument);
         if (status)
             return status;
     }
-    hyv_callbacks callbacks = HYV_INIT(hyv_callbacks);
-    callbacks.opaque = j;
-    callbacks.log = on_info_log;
-    callbacks.interrupt = on_interrupt;
-    const int wrong = hyv_inspect(j->options, &callbacks, on_tensor);
-    if (wrong > 0)
-        printf("%d tensors are missing or have a wrong shape\n", wrong);
-    return wrong != 0;
+    return hyv_cli_inspect(&(hyv_cli_request){.options = j->options,
+                                              .command = j->command,
+                                              .json = j->json,
+                                              .quiet = j->quiet,
+                                              .verbose = j->verbose,
+                                              .interrupt = on_interrupt});
 }
 
 static void print_row(const hyv_option_info *o, bool table)
@@ -624,7 +598,8 @@ static int help(job *j)
     puts(
         "hyv generate -p TEXT|@FILE -o FILE|- [options]   make a video\n"
         "hyv plan [options]                               say what that takes\n"
-        "hyv info MODEL [--quiet]                         look into a model; --quiet: faults only\n"
+        "hyv info MODEL [--quiet] [--json]                look into a model; --quiet: faults only\n"
+        "hyv doctor MODEL [--quiet] [--json]              the same, and look at every value\n"
         "hyv options [--table]                            list the options; --table: with tabs\n"
         "hyv help, hyv --version\n"
         "\n"
@@ -659,8 +634,9 @@ static const struct {
     const char *name;
     int (*run)(job *);
 } commands[] = {
-    {"generate", generate}, {"plan", plan}, {"info", info},   {"options", options},
-    {"help", help},         {"-h", help},   {"--help", help}, {"--version", version},
+    {"generate", generate}, {"plan", plan},       {"info", inspect},
+    {"doctor", inspect},    {"options", options}, {"help", help},
+    {"-h", help},           {"--help", help},     {"--version", version},
 };
 
 static int run(job *j, int argc, char **argv)
@@ -678,7 +654,7 @@ static int run(job *j, int argc, char **argv)
         return status ? status : j->help ? help(j) : commands[i].run(j);
     }
     return report(EXIT_USAGE,
-                  "\"%s\" is no command; there are: generate, plan, info, options, help",
+                  "\"%s\" is no command; there are: generate, plan, info, doctor, options, help",
                   j->command);
 }
 
@@ -691,7 +667,8 @@ int main(int argc, char **argv)
     sigaction(SIGPIPE, &ignore, NULL);
     sigaction(SIGXFSZ, &ignore, NULL);
     if (argc < 2)
-        return report(EXIT_USAGE, "a command is missing: generate, plan, info, options or help");
+        return report(EXIT_USAGE,
+                      "a command is missing: generate, plan, info, doctor, options or help");
     static char name[] = "hyv"; /* what getopt puts before its messages */
     job j = {.command = argv[1], .format = "yuv420p"};
     argv[1] = name;

@@ -197,9 +197,9 @@ typedef struct hyv_video {
     uint64_t memory_least;    /* the smallest budget that can hold the video */
     uint64_t step_disk_bytes; /* read again in each denoising step, of weights that do not fit */
     double step_seconds;      /* estimate of a denoising step; 0 if there is none */
-    const char *weights;      /* lines "component hash" of the weights in use; owned by the context */
-    const char *recipe;       /* all options in force as a preset that makes the same bytes again;
-                                 owned by the context, until the next start */
+    const char *weights; /* lines "component hash" of the weights in use; owned by the context */
+    const char *recipe;  /* all options in force as a preset that makes the same bytes again;
+                            owned by the context, until the next start */
 } hyv_video;
 
 /* Pixel formats, named and laid out as FFmpeg's. Ten bits: little-endian 16-bit words. */
@@ -283,14 +283,62 @@ typedef struct hyv_tensor_info {
     enum hyv_tensor_state
         state; /* UNUSED: belongs to the model, not needed for text to video; FOREIGN: unknown */
     const char *note; /* what was expected, if something is wrong; else "" */
+    const char *file; /* that holds it; "" if missing */
+    int examined;     /* non-zero: every value was read, and what follows is set */
+    int64_t nan, inf; /* how many values are */
+    double min, max;  /* of the others; 0 and 0 if there are none. A scale beside is not applied. */
 } hyv_tensor_info;
 
-/* Reports what the option "model" names, tensor by tensor, with a log line (HYV_LOG_INFO) for each
- * component that says what it is. Returns the number of missing and misshapen tensors, or a
- * negative errno if it is no model at all. `tensor` gets the opaque pointer of `callbacks`; its
- * non-zero return stops. */
+/* One file or folder of the model; members that do not apply are "" or 0. */
+typedef struct hyv_component_info {
+    size_t size;
+    const char *component; /* as in hyv_tensor_info, or "tokenizer", "tokenizer_2" */
+    const char *file;      /* or folder */
+    const char *config;    /* its config.json */
+    const char *family;    /* "HunyuanVideo", "Llama", "CLIP" */
+    const char *variant;   /* "text to video, guidance embedded" */
+    const char *naming;    /* whose tensor names: "diffusers", "official", "ComfyUI", "GGUF" */
+    const char *types;     /* how many tensors of each type: "BF16 100, F32 20" */
+    int64_t tensors, values;
+    uint64_t bytes;
+    const char *summary; /* all of this in one line, for people */
+} hyv_component_info;
+
+/* WARNING: a video can be made all the same. */
+enum hyv_severity { HYV_SEVERITY_WARNING, HYV_SEVERITY_ERROR };
+
+/* Something that is wrong with a model. Strings are "" where they do not apply, never NULL. */
+typedef struct hyv_finding {
+    size_t size;
+    enum hyv_severity severity;
+    const char *kind;      /* a word for programs, e.g. "truncated"; hyv(1) lists them */
+    const char *component; /* as in hyv_component_info */
+    const char *file;      /* or folder */
+    const char *tensor;    /* as in the file */
+    const char *found;     /* sentences for people: what is the matter, */
+    const char *valid;     /* what would be right, */
+    const char *advice;    /* and what to do */
+} hyv_finding;
+
+/* Who receives what, in the order of the components; any member may be NULL. The functions get the
+ * opaque pointer of hyv_callbacks; a non-zero return stops. What they get lives as long as the
+ * call. */
+typedef struct hyv_inspection {
+    size_t size;
+    int values; /* non-zero: reads every value of every tensor, at the speed of the disk, through
+                   the mapped files in little memory */
+    int (*component)(void *opaque, const hyv_component_info *info);
+    int (*tensor)(void *opaque, const hyv_tensor_info *info);
+    int (*finding)(void *opaque, const hyv_finding *finding);   /* NULL: they are logged */
+    int (*progress)(void *opaque, uint64_t bytes, uint64_t of); /* values read so far */
+} hyv_inspection;
+
+/* Looks into what the model options name and goes on after a fault, so that all of them are told in
+ * one run. Each component's summary is logged, too (HYV_LOG_INFO). Returns the number of findings
+ * of severity ERROR; a negative errno if the options name no model (-ENOENT), memory is short or
+ * it was stopped. `inspection` may be NULL. */
 HYV_API int hyv_inspect(const hyv_options *options, const hyv_callbacks *callbacks,
-                        int (*tensor)(void *opaque, const hyv_tensor_info *info));
+                        const hyv_inspection *inspection);
 
 #ifdef __cplusplus
 }

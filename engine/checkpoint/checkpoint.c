@@ -166,6 +166,11 @@ int hyv_checkpoint_file_of(const hyv_tensor *tensor)
     return ((const struct entry *)(const void *)tensor)->shard;
 }
 
+const char *hyv_checkpoint_tensor_path(const hyv_checkpoint *c, const hyv_tensor *tensor)
+{
+    return c->shards[hyv_checkpoint_file_of(tensor)].path;
+}
+
 int hyv_checkpoint_file(const hyv_checkpoint *c, const char *name)
 {
     for (int i = 0; i < c->shard_count; i++) {

@@ -73,6 +73,8 @@ hyv_metadata *hyv_checkpoint_metadata(hyv_checkpoint *c);
 
 size_t hyv_checkpoint_bytes(const hyv_checkpoint *c);
 const char *hyv_checkpoint_path(const hyv_checkpoint *c);
+/* The file of one of its tensors. */
+const char *hyv_checkpoint_tensor_path(const hyv_checkpoint *c, const hyv_tensor *tensor);
 
 /* Tells the system that the mapped pages are not needed any more: of all files; of some bytes,
  * which with `cache` are taken out of its page cache too. Both can be read again. */

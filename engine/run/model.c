@@ -28,17 +28,22 @@ static int refuse_file(const hyv_model *m, enum hyv_component c, const hyv_ident
     return err;
 }
 
-static int open_part(hyv_model *m, enum hyv_component c)
+int hyv_model_open_file(hyv_model *m, enum hyv_component c)
 {
-    const hyv_part *part = &m->parts.part[c];
     hyv_identity found;
-    int err = hyv_checkpoint_open(&m->file[c], part->path, m->log);
+    const int err = hyv_checkpoint_open(&m->file[c], m->parts.part[c].path, m->log);
     if (err < 0)
         return err;
     hyv_names_identify(&found, m->file[c]);
     m->names[c] = found.names[c];
-    if (!m->names[c].naming)
-        return refuse_file(m, c, &found);
+    m->alone[c] = found.components == 1;
+    return m->names[c].naming ? 0 : refuse_file(m, c, &found);
+}
+
+int hyv_model_read_numbers(hyv_model *m, enum hyv_component c)
+{
+    const hyv_part *part = &m->parts.part[c];
+    int err = 0;
     hyv_variant_read(&m->config, c, m->file[c], &m->names[c]);
     if (part->config)
         err = hyv_config_read(&m->config, c, part->config, m->log);
@@ -47,7 +52,7 @@ static int open_part(hyv_model *m, enum hyv_component c)
 
 /* Text to video and image to video with a replaced first frame have the same tensors. Without a
  * configuration the file's name or the user must tell. */
-static int check_task(const hyv_model *m, const hyv_choice *choice)
+int hyv_model_check_task(const hyv_model *m, const hyv_choice *choice)
 {
     const hyv_part *part = &m->parts.part[HYV_TRANSFORMER];
     const enum hyv_task chosen = choice ? choice->task : HYV_TASK_AUTO;
@@ -68,8 +73,8 @@ static int check_task(const hyv_model *m, const hyv_choice *choice)
     return 0;
 }
 
-static int open_tokens(hyv_model *m, enum hyv_tokenizer which, const char *model,
-                       const hyv_choice *choice)
+int hyv_model_open_tokens(hyv_model *m, enum hyv_tokenizer which, const char *model,
+                          const hyv_choice *choice, char **file)
 {
     static const char *const wanted[HYV_TOKENIZERS][3] = {
         {"text encoder", "tokenizer.json of Llama 3", "tokenizer"},
@@ -81,7 +86,7 @@ static int open_tokens(hyv_model *m, enum hyv_tokenizer which, const char *model
     int err = hyv_parts_tokenizer(&path, &looked, &m->parts, which, model, choice, m->log);
     if (err > 0)
         err = hyv_bpe_open(bpe, path, m->log);
-    else if (err == 0 && which == HYV_TOKENIZER_LLAMA)
+    else if (err == 0 && which == HYV_TOKENIZER_LLAMA && m->file[HYV_TEXT_ENCODER])
         err = hyv_gguf_tokenizer(bpe, m->file[HYV_TEXT_ENCODER],
                                  m->parts.part[HYV_TEXT_ENCODER].path, m->log);
     if (err >= 0 && !*bpe)
@@ -90,7 +95,10 @@ static int open_tokens(hyv_model *m, enum hyv_tokenizer which, const char *model
                             "option %s to where it is",
                             wanted[which][0], wanted[which][1], hyv_string_text(&looked),
                             wanted[which][2]);
-    hyv_free_host(path);
+    if (file)
+        *file = path;
+    else
+        hyv_free_host(path);
     hyv_string_free(&looked);
     return err;
 }
@@ -117,9 +125,10 @@ static int open_files(hyv_model *m, const char *model, const hyv_choice *choice,
     if (err >= 0 && m->parts.index)
         err = hyv_config_index(m->parts.index, log);
     for (int c = 0; err >= 0 && c < HYV_COMPONENTS; c++)
-        err = open_part(m, (enum hyv_component)c);
+        if ((err = hyv_model_open_file(m, (enum hyv_component)c)) >= 0)
+            err = hyv_model_read_numbers(m, (enum hyv_component)c);
     if (err >= 0)
-        err = check_task(m, choice);
+        err = hyv_model_check_task(m, choice);
     m->config.shift = hyv_parts_fast(&m->parts) ? HYV_SHIFT_FAST : HYV_SHIFT;
     if (err >= 0 && m->parts.scheduler)
         err = hyv_config_scheduler(&m->config.shift, m->parts.scheduler, log);
@@ -128,8 +137,8 @@ static int open_files(hyv_model *m, const char *model, const hyv_choice *choice,
 
 static int open_tokenizers(hyv_model *m, const char *model, const hyv_choice *choice)
 {
-    const int err = open_tokens(m, HYV_TOKENIZER_LLAMA, model, choice);
-    return err < 0 ? err : open_tokens(m, HYV_TOKENIZER_CLIP, model, choice);
+    const int err = hyv_model_open_tokens(m, HYV_TOKENIZER_LLAMA, model, choice, NULL);
+    return err < 0 ? err : hyv_model_open_tokens(m, HYV_TOKENIZER_CLIP, model, choice, NULL);
 }
 
 int hyv_model_open(hyv_model *m, const char *model, const hyv_choice *choice, hyv_log *log)
@@ -179,9 +188,8 @@ static void bind(hyv_network *n, const hyv_binder *b)
     }
 }
 
-static int load(hyv_network *n, const hyv_model *m, enum hyv_component component, hyv_backend *be,
-                void *opaque,
-                void (*report)(void *opaque, const char *name, bool misshapen, const char *note))
+int hyv_network_bind(hyv_network *n, const hyv_model *m, enum hyv_component component,
+                     hyv_backend *be, void *opaque, hyv_weights_fault *report)
 {
     *n = (hyv_network){.model = m, .component = component};
     n->net.any = hyv_calloc(1, network_size(component));
@@ -197,7 +205,7 @@ static int load(hyv_network *n, const hyv_model *m, enum hyv_component component
 int hyv_network_load(hyv_network *n, const hyv_model *m, enum hyv_component component,
                      hyv_backend *be)
 {
-    const int err = load(n, m, component, be, NULL, NULL);
+    const int err = hyv_network_bind(n, m, component, be, NULL, NULL);
     return err < 0 ? err : hyv_weights_status(n->weights);
 }
 
@@ -208,148 +216,4 @@ void hyv_network_unload(hyv_network *n)
     if (n->model)
         hyv_checkpoint_drop(n->model->file[n->component]);
     *n = (hyv_network){0};
-}
-
-/* ---- looking into a model -------------------------------------------------------------------- */
-
-typedef struct inspection {
-    const char *component;
-    hyv_tensor_function *tensor;
-    void *opaque;
-    hyv_checkpoint *file;
-    int wrong, stop;
-} inspection;
-
-static void emit(inspection *s, hyv_tensor_info *info)
-{
-    info->size = sizeof(*info);
-    info->component = s->component;
-    if (!s->stop)
-        s->stop = s->tensor(s->opaque, info);
-}
-
-static void describe(hyv_tensor_info *info, const hyv_tensor *t)
-{
-    info->name = t->name;
-    info->type = hyv_type_name(t->type);
-    info->rank = t->rank;
-    memcpy(info->shape, t->shape, sizeof(info->shape));
-}
-
-static void report_wrong(void *opaque, const char *name, bool misshapen, const char *note)
-{
-    inspection *s = opaque;
-    hyv_tensor_info info = {.name = name, .type = "", .state = HYV_TENSOR_MISSING, .note = note};
-    hyv_tensor *t = misshapen ? hyv_checkpoint_find(s->file, name) : NULL;
-    if (t) {
-        describe(&info, t);
-        info.state = HYV_TENSOR_MISSHAPEN;
-        t->used = -1; /* reported */
-    }
-    s->wrong++;
-    emit(s, &info);
-}
-
-static void report_present(inspection *s, const hyv_model *m, enum hyv_component c)
-{
-    const int64_t count = hyv_checkpoint_count(s->file);
-    for (int64_t i = 0; i < count && !s->stop; i++) {
-        const hyv_tensor *t = hyv_checkpoint_at(s->file, i);
-        hyv_tensor_info info = {.state = HYV_TENSOR_USED, .note = ""};
-        if (t->used < 0)
-            continue;
-        describe(&info, t);
-        if (t->used == 0)
-            info.state =
-                hyv_names_unused(&m->names[c], c, t->name) ? HYV_TENSOR_UNUSED : HYV_TENSOR_FOREIGN;
-        emit(s, &info);
-    }
-}
-
-/* "BF16 100, F32 20": which types, and how many tensors of each. */
-static void append_types(hyv_string *s, hyv_checkpoint *file)
-{
-    const int64_t count = hyv_checkpoint_count(file);
-    int64_t of[HYV_TYPES] = {0};
-    for (int64_t i = 0; i < count; i++)
-        of[hyv_checkpoint_at(file, i)->type]++;
-    const char *between = "";
-    for (int t = 0; t < HYV_TYPES; t++)
-        if (of[t]) {
-            hyv_string_append(s, "%s%lld %s", between, (long long)of[t],
-                              hyv_type_name((hyv_type)t));
-            between = ", ";
-        }
-}
-
-static void log_component(const hyv_model *m, enum hyv_component c)
-{
-    const hyv_model_config *n = &m->config;
-    hyv_string s = {0};
-    switch (c) {
-    case HYV_TEXT_ENCODER:
-        hyv_string_append(&s, "Llama, %lld of %lld layers used, width %lld, %lld heads",
-                          (long long)n->llama.layers_used, (long long)n->llama.layers,
-                          (long long)n->llama.width, (long long)n->llama.heads);
-        break;
-    case HYV_TEXT_ENCODER_2:
-        hyv_string_append(&s, "CLIP text model, %lld layers, width %lld", (long long)n->clip.layers,
-                          (long long)n->clip.width);
-        break;
-    case HYV_TRANSFORMER:
-        hyv_string_append(&s,
-                          "HunyuanVideo transformer, text to video, %lld double and %lld single "
-                          "blocks, %lld heads of %lld, guidance %s",
-                          (long long)n->dit.double_blocks, (long long)n->dit.single_blocks,
-                          (long long)n->dit.heads, (long long)n->dit.head_dim,
-                          n->dit.guidance ? "embedded" : "not embedded");
-        break;
-    default:
-        hyv_string_append(&s, "causal 3-D VAE, %d blocks, %lld latent channels, scaling factor %g",
-                          n->vae.blocks, (long long)n->vae.latent_channels, n->scaling_factor);
-        break;
-    }
-    hyv_string_append(&s, ", %s names, %lld tensors (", hyv_names_label(&m->names[c]),
-                      (long long)hyv_checkpoint_count(m->file[c]));
-    append_types(&s, m->file[c]);
-    hyv_log_write(m->log, HYV_LEVEL_INFO, "%s: %s), %.1f MB: %s", hyv_component_name(c),
-                  hyv_string_text(&s), (double)hyv_checkpoint_bytes(m->file[c]) / 1e6,
-                  m->parts.part[c].path);
-    hyv_string_free(&s);
-}
-
-static int inspect_component(const hyv_model *m, enum hyv_component c, hyv_backend *dry,
-                             hyv_tensor_function *tensor, void *opaque)
-{
-    inspection s = {
-        .component = hyv_component_name(c), .tensor = tensor, .opaque = opaque, .file = m->file[c]};
-    hyv_network n = {0};
-    log_component(m, c);
-    const int err = load(&n, m, c, dry, &s, report_wrong);
-    /* What is neither missing nor misshapen and yet cannot be read, a type for instance. */
-    const int status = err < 0 || s.wrong ? err : hyv_weights_status(n.weights);
-    hyv_network_unload(&n);
-    if (err < 0)
-        return err;
-    report_present(&s, m, c);
-    return s.stop ? -ECANCELED : s.wrong ? s.wrong : status;
-}
-
-int hyv_model_inspect(const char *model, const hyv_choice *choice, hyv_log *log,
-                      hyv_tensor_function *tensor, void *opaque)
-{
-    hyv_model m;
-    hyv_backend *dry = NULL;
-    int wrong = 0, err = open_files(&m, model, choice, log);
-    if (err >= 0)
-        err = hyv_backend_open(&dry, "null", &(hyv_backend_config){0});
-    for (int c = 0; err >= 0 && c < HYV_COMPONENTS; c++) {
-        err = inspect_component(&m, (enum hyv_component)c, dry, tensor, opaque);
-        wrong += err > 0 ? err : 0;
-    }
-    if (err >= 0)
-        err = open_tokenizers(&m, model, choice);
-    hyv_backend_close(&dry);
-    hyv_model_close(&m);
-    return err < 0 ? err : wrong;
 }

@@ -19,6 +19,7 @@ typedef struct hyv_model {
     hyv_parts parts; /* the files that it consists of */
     hyv_checkpoint *file[HYV_COMPONENTS];
     hyv_names names[HYV_COMPONENTS]; /* how each calls its tensors */
+    bool alone[HYV_COMPONENTS];      /* its file holds nothing else */
     hyv_bpe *llm_tokens, *clip_tokens;
     hyv_log *log;
 } hyv_model;
@@ -49,9 +50,18 @@ int hyv_network_load(hyv_network *n, const hyv_model *m, enum hyv_component comp
 /* Frees the weights; pages of the file that were read are given back to the system. */
 void hyv_network_unload(hyv_network *n);
 
-/* Every tensor of every component, see hyv_inspect. Returns the number of missing and misshapen
- * ones, or an error. */
-int hyv_model_inspect(const char *model, const hyv_choice *choice, hyv_log *log,
-                      hyv_tensor_function *tensor, void *opaque);
+/* The steps of opening, for those who go on after a fault (doctor.c); errors as above. Each needs
+ * what stands before it: parts, the component's file, its numbers. */
+int hyv_model_open_file(hyv_model *m, enum hyv_component component);
+int hyv_model_read_numbers(hyv_model *m, enum hyv_component component);
+int hyv_model_check_task(const hyv_model *m, const hyv_choice *choice);
+/* *file (which may be NULL as a whole): what was opened, freed by the caller; NULL: none, or from
+ * inside the encoder's file. */
+int hyv_model_open_tokens(hyv_model *m, enum hyv_tokenizer which, const char *model,
+                          const hyv_choice *choice, char **file);
+
+/* hyv_network_load without its verdict: `report` hears of every missing and misshapen tensor. */
+int hyv_network_bind(hyv_network *n, const hyv_model *m, enum hyv_component component,
+                     hyv_backend *be, void *opaque, hyv_weights_fault *report);
 
 #endif

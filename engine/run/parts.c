@@ -15,8 +15,9 @@
 #include "config.h"
 
 enum {
-    DEPTH_MAX = 5,     /* ckpts/hunyuan-video-t2v-720p/transformers/FILE, and two to spare */
-    ENTRIES_MAX = 4096 /* files and folders looked at; more are no model */
+    DEPTH_MAX = 5,      /* ckpts/hunyuan-video-t2v-720p/transformers/FILE, and two to spare */
+    ENTRIES_MAX = 4096, /* files and folders looked at; more are no model */
+    OTHERS_MAX = 64     /* files that are told about */
 };
 
 static int no_memory(hyv_log *log)
@@ -64,13 +65,35 @@ typedef struct search {
     hyv_log *log;
     const char *model;
     int entries;
-    hyv_string others; /* files that look like weights and are none of ours, and why */
+    struct other {
+        char *path, *why;
+    } others[OTHERS_MAX]; /* files that look like weights and are none of ours */
+    int other_count;
+    void *opaque;
+    hyv_parts_fault *fault; /* NULL: the first fault ends the search */
+    bool told[HYV_COMPONENTS];
 } search;
 
-static void note_other(search *s, const char *path, const char *what)
+/* What follows an error in s->log: it ends the search, or is told and forgotten. */
+static int fail(search *s, int err, enum hyv_component c, const char *path)
 {
-    if (s->others.length < 2000)
-        hyv_string_append(&s->others, "; %s: %s", path, what);
+    if (!s->fault || err == -ENOMEM)
+        return err;
+    s->fault(s->opaque, c, path, s->log->error, false);
+    if (c < HYV_COMPONENTS)
+        s->told[c] = true;
+    hyv_log_clear(s->log);
+    return 0;
+}
+
+static int note_other(search *s, const char *path, const char *why)
+{
+    struct other *o = &s->others[s->other_count];
+    if (s->other_count == OTHERS_MAX)
+        return 0;
+    s->other_count++;
+    *o = (struct other){hyv_strdup(path), hyv_strdup(why)};
+    return o->path && o->why ? 0 : no_memory(s->log);
 }
 
 static bool looks_like_weights(const char *path)
@@ -88,11 +111,13 @@ static int take(search *s, enum hyv_component c, const char *path)
     const char *name = hyv_component_name(c);
     if (s->choice && s->choice->component[c])
         return 0;
-    if (part->path)
-        return hyv_log_error(s->log, -EINVAL,
-                             "option model: %s holds more than one %s: %s and %s; choose one with "
-                             "%s=FILE",
-                             s->model, name, part->path, path, name);
+    if (part->path) {
+        const int err = hyv_log_error(s->log, -EINVAL,
+                                      "option model: %s holds more than one %s: %s and %s; choose "
+                                      "one with %s=FILE",
+                                      s->model, name, part->path, path, name);
+        return fail(s, err, c, path);
+    }
     part->path = hyv_strdup(path);
     return part->path ? 0 : no_memory(s->log);
 }
@@ -107,16 +132,14 @@ static int look_into(search *s, const char *path)
     if (err == -ENOMEM)
         return no_memory(s->log);
     if (err < 0) {
-        if (looks_like_weights(path))
-            note_other(s, path,
-                       strncmp(quiet.error, path, strlen(path)) == 0
-                           ? quiet.error + strlen(path) + 2
-                           : quiet.error);
-        return 0;
+        const bool named = strncmp(quiet.error, path, strlen(path)) == 0;
+        return looks_like_weights(path) || strcmp(path, s->model) == 0
+                   ? note_other(s, path, quiet.error + (named ? strlen(path) + 2 : 0))
+                   : 0;
     }
     hyv_names_identify(&found, c);
     if (found.foreign && !found.components)
-        note_other(s, path, found.foreign);
+        err = note_other(s, path, found.foreign);
     for (int i = 0; err >= 0 && i < HYV_COMPONENTS; i++)
         if (found.names[i].naming)
             err = take(s, (enum hyv_component)i, path);
@@ -177,12 +200,14 @@ static int look_through(search *s, const char *folder, int depth)
         sharded |= ends_with(list[i]->d_name, ".safetensors.index.json");
     for (int i = 0; i < count; i++) {
         if (err >= 0 && list[i]->d_name[0] != '.') {
-            if (++s->entries > ENTRIES_MAX)
-                err = hyv_log_error(s->log, -EINVAL,
-                                    "option model: %s holds more than %d files: name a model's "
-                                    "own folder",
-                                    s->model, ENTRIES_MAX);
-            else
+            if (++s->entries == ENTRIES_MAX + 1)
+                err = fail(s,
+                           hyv_log_error(s->log, -EINVAL,
+                                         "option model: %s holds more than %d files: name a "
+                                         "model's own folder",
+                                         s->model, ENTRIES_MAX),
+                           HYV_COMPONENTS, s->model);
+            else if (s->entries <= ENTRIES_MAX)
                 err = look_at(s, folder, list[i]->d_name, sharded, depth);
         }
         free(list[i]);
@@ -213,10 +238,16 @@ static int take_folders(search *s)
         part->path = hyv_path_join(s->model, hyv_component_name((enum hyv_component)i));
         if (!part->path)
             return no_memory(s->log);
-        if (!hyv_path_is_folder(part->path))
-            return hyv_log_error(s->log, -ENOENT,
-                                 "option model: there is no folder %s; set %s=", part->path,
-                                 hyv_component_name((enum hyv_component)i));
+        if (hyv_path_is_folder(part->path))
+            continue;
+        int err = hyv_log_error(s->log, -ENOENT,
+                                "option model: there is no folder %s; set %s=", part->path,
+                                hyv_component_name((enum hyv_component)i));
+        err = fail(s, err, (enum hyv_component)i, part->path);
+        if (err < 0)
+            return err;
+        hyv_free_host(part->path);
+        part->path = NULL;
     }
     return 0;
 }
@@ -228,9 +259,14 @@ static int take_chosen(search *s)
         name = hyv_component_name((enum hyv_component)i);
         if (!path)
             continue;
-        if (!is_there(path))
-            return hyv_log_error(s->log, -ENOENT, "option %s: there is no folder or file \"%s\"",
-                                 name, path);
+        if (!is_there(path)) {
+            int err = hyv_log_error(s->log, -ENOENT, "option %s: there is no folder or file \"%s\"",
+                                    name, path);
+            err = fail(s, err, (enum hyv_component)i, path);
+            if (err < 0)
+                return err;
+            continue;
+        }
         s->parts->part[i].path = hyv_strdup(path);
         if (!s->parts->part[i].path)
             return no_memory(s->log);
@@ -240,11 +276,13 @@ static int take_chosen(search *s)
 
 static int report_missing(search *s)
 {
-    hyv_string missing = {0};
+    hyv_string missing = {0}, others = {0};
     for (int i = 0; i < HYV_COMPONENTS; i++)
         if (!s->parts->part[i].path)
             hyv_string_append(&missing, "%s%s", missing.length ? ", " : "",
                               hyv_component_name((enum hyv_component)i));
+    for (int i = 0; i < s->other_count && others.length < 2000; i++)
+        hyv_string_append(&others, "; %s: %s", s->others[i].path, s->others[i].why);
     int err = 0;
     if (missing.length)
         err = hyv_log_error(s->log, -ENOENT,
@@ -252,9 +290,37 @@ static int report_missing(search *s)
                             "or folder%s",
                             s->model[0] ? s->model : "no model is set, and there is",
                             s->model[0] ? " holds " : " ", hyv_string_text(&missing),
-                            strchr(missing.text, ',') ? "s" : "", hyv_string_text(&s->others));
+                            strchr(missing.text, ',') ? "s" : "", hyv_string_text(&others));
     hyv_string_free(&missing);
+    hyv_string_free(&others);
     return err;
+}
+
+static void tell_missing(search *s)
+{
+    bool whole = true;
+    for (int i = 0; i < HYV_COMPONENTS; i++) {
+        const enum hyv_component c = (enum hyv_component)i;
+        const char *name = hyv_component_name(c);
+        if (s->parts->part[i].path)
+            continue;
+        whole = false;
+        if (s->told[i])
+            continue;
+        hyv_log_error(s->log, -ENOENT, "there is no %s; set the option %s to a file or folder",
+                      name, name);
+        fail(s, -ENOENT, c, s->model);
+    }
+    for (int i = 0; i < s->other_count; i++)
+        s->fault(s->opaque, HYV_COMPONENTS, s->others[i].path, s->others[i].why, whole);
+}
+
+static void search_free(search *s)
+{
+    for (int i = 0; i < s->other_count; i++) {
+        hyv_free_host(s->others[i].path);
+        hyv_free_host(s->others[i].why);
+    }
 }
 
 /* "DIR/NAME.json" for "DIR/NAME.safetensors". */
@@ -317,6 +383,15 @@ static int find_parts(search *s)
     return err < 0 ? err : find_files(s);
 }
 
+static int find_configs(search *s)
+{
+    int err = 0;
+    for (int i = 0; err >= 0 && i < HYV_COMPONENTS; i++)
+        if (s->parts->part[i].path)
+            err = find_config(&s->parts->part[i], (enum hyv_component)i, s->log);
+    return err;
+}
+
 int hyv_parts_find(hyv_parts *parts, const char *model, const hyv_choice *choice, hyv_log *log)
 {
     search s = {.parts = parts, .choice = choice, .log = log, .model = model};
@@ -324,12 +399,36 @@ int hyv_parts_find(hyv_parts *parts, const char *model, const hyv_choice *choice
     int err = find_parts(&s);
     if (err >= 0)
         err = report_missing(&s);
-    for (int i = 0; err >= 0 && i < HYV_COMPONENTS; i++)
-        err = find_config(&parts->part[i], (enum hyv_component)i, log);
-    hyv_string_free(&s.others);
+    if (err >= 0)
+        err = find_configs(&s);
+    search_free(&s);
     if (err < 0)
         hyv_parts_free(parts);
     return err;
+}
+
+int hyv_parts_survey(hyv_parts *parts, const char *model, const hyv_choice *choice, hyv_log *log,
+                     void *opaque, hyv_parts_fault *fault)
+{
+    hyv_log quiet = {0};
+    search s = {.parts = parts,
+                .choice = choice,
+                .log = &quiet,
+                .model = model,
+                .opaque = opaque,
+                .fault = fault};
+    *parts = (hyv_parts){0};
+    int err = find_parts(&s);
+    if (err >= 0) {
+        tell_missing(&s);
+        err = find_configs(&s);
+    }
+    search_free(&s);
+    if (err < 0) {
+        hyv_parts_free(parts);
+        return hyv_log_error(log, err, "%s", quiet.error);
+    }
+    return 0;
 }
 
 void hyv_parts_free(hyv_parts *parts)
@@ -453,6 +552,8 @@ static void look_around(finder *f, const hyv_parts *parts, const char *model,
     const char *encoder = parts->part[encoders[f->which]].path;
     if (*model && hyv_path_is_folder(model))
         try_inside(f, model);
+    if (!encoder) /* surveyed, and not there */
+        encoder = *model ? model : ".";
     char *folder = hyv_path_is_folder(encoder) ? hyv_strdup(encoder) : hyv_path_folder(encoder);
     char *above = folder ? hyv_path_folder(folder) : NULL;
     try_folder(f, folder);

@@ -40,6 +40,16 @@ typedef struct hyv_parts {
 /* `model` may be "" if `choice` (which may be NULL) names every component. -ENOENT lists what is
  * missing and the options that name it, -EINVAL two candidates, -ENOTSUP another family. */
 int hyv_parts_find(hyv_parts *parts, const char *model, const hyv_choice *choice, hyv_log *log);
+
+/* Receives what is wrong with a component's place (HYV_COMPONENTS: with a file of no known
+ * component). harmless: everything is there without it. */
+typedef void hyv_parts_fault(void *opaque, enum hyv_component component, const char *path,
+                             const char *message, bool harmless);
+
+/* The same for those who want to know all: faults are told, none ends the search, and a component
+ * that is not there has path NULL. 0 or -ENOMEM. */
+int hyv_parts_survey(hyv_parts *parts, const char *model, const hyv_choice *choice, hyv_log *log,
+                     void *opaque, hyv_parts_fault *fault);
 void hyv_parts_free(hyv_parts *parts);
 
 /* The tokenizer.json or vocab.json of an encoder: named, beside the encoder, in the model, or in an

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../text/vocabulary.h"
+#include "doctor.h"
 #include "keeper.h"
 #include "memory.h"
 #include "plan.h"
@@ -565,17 +566,11 @@ static void pipeline_stop(void *self)
     p->phase = IDLE;
 }
 
-static int pipeline_inspect(const hyv_params *params, const hyv_run *run,
-                            hyv_tensor_function *tensor, void *opaque)
-{
-    return hyv_model_inspect(params->model, &params->choice, run->log, tensor, opaque);
-}
-
 const hyv_source hyv_pipeline = {
     .open = pipeline_open,
     .start = pipeline_start,
     .read = pipeline_read,
     .stop = pipeline_stop,
     .close = pipeline_close,
-    .inspect = pipeline_inspect,
+    .inspect = hyv_doctor_examine,
 };

@@ -26,9 +26,6 @@ typedef struct hyv_run {
     int (*interrupt)(void *opaque);
 } hyv_run;
 
-/* Receives one tensor of a model; non-zero stops. */
-typedef int hyv_tensor_function(void *opaque, const hyv_tensor_info *info);
-
 typedef struct hyv_source {
     /* Opens the model of `params` (its video half is not set): headers, shapes, no weights.
      * `params` outlives the source. On failure nothing is left behind and *self stays NULL. */
@@ -49,8 +46,9 @@ typedef struct hyv_source {
     /* Frees everything and sets *self to NULL; accepts NULL inside. */
     void (*close)(void **self);
 
-    /* Reports every tensor of params->model, see hyv_inspect of the public header. */
-    int (*inspect)(const hyv_params *params, const hyv_run *run, hyv_tensor_function *tensor,
+    /* Looks into what `params` names, see hyv_inspect of the public header; `opaque` goes to the
+     * functions of `to`. */
+    int (*inspect)(const hyv_params *params, const hyv_run *run, const hyv_inspection *to,
                    void *opaque);
 } hyv_source;
 

@@ -255,12 +255,21 @@ static int testmodel_read(void *self, const float **rgb)
     return err < 0 ? err : 1;
 }
 
-static int testmodel_inspect(const hyv_params *params, const hyv_run *run,
-                             hyv_tensor_function *tensor, void *opaque)
+static int testmodel_inspect(const hyv_params *params, const hyv_run *run, const hyv_inspection *to,
+                             void *opaque)
 {
-    (void)params, (void)tensor, (void)opaque;
-    hyv_log_write(run->log, HYV_LEVEL_INFO, "model test: built in, test pictures, no tensors");
-    return 0;
+    hyv_component_info info = {.size = sizeof(info),
+                               .component = "",
+                               .file = "",
+                               .config = "",
+                               .family = "test",
+                               .variant = "test pictures",
+                               .naming = "",
+                               .types = "",
+                               .summary = "model test: built in, test pictures, no tensors"};
+    (void)params;
+    hyv_log_write(run->log, HYV_LEVEL_INFO, "%s", info.summary);
+    return to->component && to->component(opaque, &info) ? -ECANCELED : 0;
 }
 
 const hyv_source hyv_testmodel = {

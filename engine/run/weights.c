@@ -29,7 +29,7 @@ struct hyv_weights {
     int64_t wrong;        /* missing and misshapen tensors */
     hyv_string complaint; /* the first few of them, for the message */
     void *report_opaque;
-    void (*report)(void *opaque, const char *name, bool misshapen, const char *note);
+    hyv_weights_fault *report;
 };
 
 enum { COMPLAINTS_MAX = 4 };
@@ -502,9 +502,7 @@ size_t hyv_weights_mapped_bytes(const hyv_weights *w)
     return w->mapped_bytes;
 }
 
-void hyv_weights_report(hyv_weights *w, void *opaque,
-                        void (*report)(void *opaque, const char *name, bool misshapen,
-                                       const char *note))
+void hyv_weights_report(hyv_weights *w, void *opaque, hyv_weights_fault *report)
 {
     w->report_opaque = opaque;
     w->report = report;

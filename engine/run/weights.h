@@ -41,9 +41,8 @@ size_t hyv_weights_mapped_bytes(const hyv_weights *w);
 
 /* Called for each tensor that was missing or had the wrong shape; set before binding. name: as in
  * the file; may be NULL. */
-void hyv_weights_report(hyv_weights *w, void *opaque,
-                        void (*report)(void *opaque, const char *name, bool misshapen,
-                                       const char *note));
+typedef void hyv_weights_fault(void *opaque, const char *name, bool misshapen, const char *note);
+void hyv_weights_report(hyv_weights *w, void *opaque, hyv_weights_fault *report);
 
 /* Row `row` of a table that the binder gave, as f32: out[table.cols]. */
 void hyv_table_row(float *out, hyv_mat table, int64_t row);

@@ -34,4 +34,10 @@ int32_t hyv_bpe_bos(const hyv_bpe *bpe);
 int32_t hyv_bpe_eos(const hyv_bpe *bpe);
 int64_t hyv_bpe_size(const hyv_bpe *bpe); /* one more than the largest id */
 
+/* How many tokens no merge makes, though they are neither single bytes nor added ones: 0 unless the
+ * list of merges was cut, or tokens need no merges (ignore_merges). `example` is the first of them,
+ * at most 30 bytes of it. -ENOMEM. */
+enum { HYV_BPE_EXAMPLE_BYTES = 32 };
+int64_t hyv_bpe_unmade(const hyv_bpe *bpe, char example[HYV_BPE_EXAMPLE_BYTES]);
+
 #endif

@@ -11,6 +11,7 @@
 
 #include "../../engine/hunyuanvideo.h"
 #include "../check.h"
+#include "../damage.h"
 
 enum { SIDE = 32 };
 
@@ -103,17 +104,42 @@ static int run(const char *model)
     return err;
 }
 
-static void fail_each(const char *model)
+static int log_finding(void *opaque, const hyv_finding *finding)
+{
+    (void)opaque;
+    return CHECK(*finding->kind && *finding->found) ? 0 : 1;
+}
+
+/* Faults that are found are no errors here; what is told must not depend on memory. */
+static int inspect(const char *model)
+{
+    hyv_options *o = hyv_options_new();
+    if (!o)
+        return -ENOMEM;
+    hyv_inspection to = HYV_INIT(hyv_inspection);
+    to.values = 1;
+    to.finding = log_finding;
+    int err = hyv_options_set(o, "model", model);
+    if (err < 0) /* hyv_options_set has no other reason for this one */
+        err = -ENOMEM;
+    else
+        err = hyv_inspect(o, NULL, &to);
+    hyv_options_free(&o);
+    return err;
+}
+
+static void fail_each(int (*work)(const char *), const char *model, int wanted)
 {
     long n = 0, left = -1;
     int err = -1;
     for (; left < 0; n++) {
         atomic_store(&until_failure, n);
-        err = run(model);
+        err = work(model);
         left = atomic_exchange(&until_failure, -1);
-        CHECK_MSG(err == 0 || err == -ENOMEM, "%s: allocation %ld failing gives %d", model, n, err);
+        CHECK_MSG(err == wanted || err == -ENOMEM, "%s: allocation %ld failing gives %d", model, n,
+                  err);
     }
-    CHECK_MSG(err == 0, "%s: gives %d with all its memory", model, err);
+    CHECK_MSG(err == wanted, "%s: gives %d with all its memory", model, err);
     CHECK_MSG(n > 50, "%s: only %ld allocations", model, n);
 }
 
@@ -131,7 +157,8 @@ static void fail_search(void)
         CHECK(target && symlink(target, to) == 0);
         free(target);
     }
-    fail_each(folder);
+    fail_each(run, folder, 0);
+    fail_each(inspect, folder, 0);
     for (int i = 0; i < 6; i++) {
         snprintf(to, sizeof(to), "%s/part%d", folder, i);
         unlink(to);
@@ -139,10 +166,26 @@ static void fail_search(void)
     CHECK(rmdir(folder) == 0);
 }
 
+/* Each of the faults is still told, whichever allocation fails, or it is -ENOMEM. */
+static void fail_doctor(void)
+{
+    damaged d;
+    if (!damage_begin(&d))
+        return;
+    damage_cut(&d, DAMAGE_VAE, -1);
+    damage_cut(&d, "tokenizer_2/vocab.json", 500);
+    damage_edit(&d, "text_encoder_2/config.json", "_layers\": 2", "_layers\": 3");
+    damage_edit(&d, "transformer/config.json", "HunyuanVideoTransformer3DModel", "Other");
+    fail_each(inspect, d.folder, 20);
+    damage_end(&d);
+}
+
 int main(void)
 {
-    fail_each("test");
-    fail_each("tests/golden/t2v");
+    fail_each(run, "test", 0);
+    fail_each(run, "tests/golden/t2v", 0);
+    fail_each(inspect, "tests/golden/t2v", 0);
+    fail_doctor();
     fail_search();
     return check_done();
 }

@@ -182,8 +182,10 @@ static void inspect(const geometry *g, const char *folder)
     hyv_callbacks callbacks = HYV_INIT(hyv_callbacks);
     hyv_options *o = options_of(g, folder, "auto", "1");
     int wrong = 0;
+    hyv_inspection inspection = HYV_INIT(hyv_inspection);
     callbacks.opaque = &wrong;
-    const int status = hyv_inspect(o, &callbacks, count_wrong);
+    inspection.tensor = count_wrong;
+    const int status = hyv_inspect(o, &callbacks, &inspection);
     CHECK_MSG(status == 0 && wrong == 0, "%s: hyv_inspect gives %d, %d wrong", g->name, status,
               wrong);
     hyv_options_free(&o);

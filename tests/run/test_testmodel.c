@@ -290,7 +290,9 @@ static void test_misuse(void)
     hyv_options *o = small_options(NULL, NULL), *none = small_options("model", "/no/such/model");
     static uint8_t memory[WIDTH * HEIGHT * 3];
     hyv_image image = small_image(memory), narrow = small_image(memory);
+    hyv_inspection inspection = HYV_INIT(hyv_inspection);
     hyv_context *c = NULL;
+    inspection.tensor = take_tensor;
     narrow.width = WIDTH - 16;
     CHECK(hyv_open(NULL, o, &callbacks) == -EINVAL && hyv_start(NULL, o, NULL) == -EINVAL);
     CHECK(hyv_read(NULL, &image) == -EINVAL && *hyv_error(NULL));
@@ -302,8 +304,8 @@ static void test_misuse(void)
     CHECK(w.errors == 1);
     CHECK(hyv_start(c, none, NULL) == -EINVAL && hyv_read(c, &image) == -EINVAL);
     hyv_close(&c);
-    CHECK(hyv_inspect(none, &callbacks, take_tensor) == -ENOENT);
-    CHECK(hyv_inspect(o, &callbacks, take_tensor) == 0 && strstr(w.message, "test"));
+    CHECK(hyv_inspect(none, &callbacks, &inspection) == -ENOENT);
+    CHECK(hyv_inspect(o, &callbacks, &inspection) == 0 && strstr(w.message, "test"));
     CHECK(hyv_inspect(o, NULL, NULL) == 0);
 
     CHECK(hyv_open(&c, o, NULL) == 0 && hyv_read(c, &image) == -EINVAL);
