@@ -19,6 +19,8 @@
 
 enum phase { IDLE, ENCODE, DENOISE, DECODE, FINISHED };
 
+enum { WEIGHTS_BYTES = HYV_COMPONENTS * 64 };
+
 typedef struct pipeline {
     hyv_model model;
     const hyv_params *params;
@@ -26,8 +28,8 @@ typedef struct pipeline {
     hyv_log *log;
     hyv_backend *be;
     char device[64], name[256];
-    hyv_hashes hashes;
-    hyv_string weights; /* the same for people */
+    hyv_hashes hashes;           /* of the weights; empty until somebody needs them, */
+    char weights[WEIGHTS_BYTES]; /* and as lines for people */
 
     /* of one video */
     enum phase phase;
@@ -128,21 +130,25 @@ static void pipeline_close(void **self)
     pipeline_stop(p);
     hyv_backend_close(&p->be);
     hyv_model_close(&p->model);
-    hyv_string_free(&p->weights);
     hyv_free_host(p);
     *self = NULL;
 }
 
+/* Looks at pages all over the files: seconds if none of them is in memory. */
 static int take_fingerprints(pipeline *p)
 {
+    size_t length = 0;
+    if (p->hashes[HYV_COMPONENTS - 1][0])
+        return 0; /* taken before */
     for (int c = 0; c < HYV_COMPONENTS; c++) {
         if (hyv_fingerprint(p->hashes[c], p->model.file[c]) < 0)
-            p->weights.failed = true;
-        hyv_string_append(&p->weights, "%s%s %s", c ? "\n" : "",
-                          hyv_component_name((enum hyv_component)c), p->hashes[c]);
+            return hyv_log_error(p->log, -ENOMEM, "out of memory");
+        length += (size_t)snprintf(p->weights + length, sizeof(p->weights) - length, "%s%s %s",
+                                   c ? "\n" : "", hyv_component_name((enum hyv_component)c),
+                                   p->hashes[c]);
         hyv_checkpoint_drop(p->model.file[c]); /* the pages that were looked at */
     }
-    return p->weights.failed ? hyv_log_error(p->log, -ENOMEM, "out of memory") : 0;
+    return 0;
 }
 
 static int pipeline_open(void **self, const hyv_params *params, const hyv_run *run)
@@ -155,8 +161,6 @@ static int pipeline_open(void **self, const hyv_params *params, const hyv_run *r
     p->watch = (hyv_watch){p, see};
     p->hooks = (hyv_tile_hooks){.opaque = p, .progress = see_tile, .watch = &p->watch};
     int err = hyv_model_open(&p->model, params->model, &params->choice, p->log);
-    if (err >= 0)
-        err = take_fingerprints(p);
     if (err >= 0)
         err = open_backend(p, params);
     if (err < 0) {
@@ -260,7 +264,7 @@ static void fill_video(pipeline *p, const hyv_params *params, hyv_video *video)
                          .cfg = d->cfg,
                          .model = p->name,
                          .device = p->device,
-                         .weights = hyv_string_text(&p->weights)};
+                         .weights = p->weights};
     video->text_tokens = (int)(p->plan.positive.llm_count - p->plan.positive.crop);
     video->video_tokens = hyv_grid_rows(d->grid) / (patch * patch);
 }
@@ -361,6 +365,8 @@ static int pipeline_start(void *self, const hyv_params *params, hyv_video *video
     int err = plan_grid(p, params, &p->plan.denoise.grid);
     if (err >= 0)
         err = plan_prompts(p, params);
+    if (err >= 0 && (params->checkpoint[0] || params->recipe[0]))
+        err = take_fingerprints(p);
     if (err >= 0)
         err = hyv_keeper_open(&p->keeper, params, &p->plan, p->hashes, c->dit.in_channels,
                               &p->plan.denoise.seed, p->log);
@@ -498,6 +504,8 @@ static int begin_decoding(pipeline *p)
     int err = take_latents(p);
     unload(p);
     hyv_denoiser_free(&p->denoiser);
+    if (err >= 0)
+        err = take_fingerprints(p); /* whoever gets frames may want to tag them */
     if (err >= 0)
         err = load(p, HYV_VAE);
     if (err >= 0) {
