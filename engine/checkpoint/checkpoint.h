@@ -74,6 +74,9 @@ hyv_metadata *hyv_checkpoint_metadata(hyv_checkpoint *c);
 size_t hyv_checkpoint_bytes(const hyv_checkpoint *c);
 const char *hyv_checkpoint_path(const hyv_checkpoint *c);
 
+/* Tells the system that mapped bytes will be looked at soon; it reads these pages and no others. */
+void hyv_checkpoint_expect(const void *data, size_t bytes);
+
 /* Tells the system that the mapped pages are not needed any more: of all files; of some bytes,
  * which with `cache` are taken out of its page cache too. Both can be read again. */
 void hyv_checkpoint_drop(hyv_checkpoint *c);
