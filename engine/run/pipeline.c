@@ -79,6 +79,15 @@ static void see_tile(void *opaque, int64_t done, int64_t tiles)
     report(p, HYV_PHASE_DECODE, done, tiles, (double)done / (double)tiles);
 }
 
+/* Says how long a piece of work took; the next begins. */
+static void took(pipeline *p, int err, const char *what, double *began)
+{
+    const double now = hyv_seconds();
+    if (err >= 0)
+        hyv_log_write(p->log, HYV_LEVEL_VERBOSE, "%s: %.2f s", what, now - *began);
+    *began = now;
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static void trace(void *opaque, const char *line)
@@ -160,6 +169,7 @@ static int pipeline_open(void **self, const hyv_params *params, const hyv_run *r
     p->log = run->log;
     p->watch = (hyv_watch){p, see};
     p->hooks = (hyv_tile_hooks){.opaque = p, .progress = see_tile, .watch = &p->watch};
+    double began = hyv_seconds();
     int err = hyv_model_open(&p->model, params->model, &params->choice, p->log);
     if (err >= 0)
         err = open_backend(p, params);
@@ -167,6 +177,7 @@ static int pipeline_open(void **self, const hyv_params *params, const hyv_run *r
         pipeline_close(self);
         return err;
     }
+    took(p, 0, "opening the model", &began);
     const char *name = *params->model ? params->model : p->model.parts.part[HYV_TRANSFORMER].path;
     const char *slash = strrchr(name, '/');
     snprintf(p->name, sizeof(p->name), "%s", slash && slash[1] ? slash + 1 : name);
@@ -362,6 +373,7 @@ static int pipeline_start(void *self, const hyv_params *params, hyv_video *video
                                          .cfg = params->cfg > 1.0 ? params->cfg : 1.0,
                                          .seed = params->seed};
     set_budget(p);
+    double began = hyv_seconds();
     int err = plan_grid(p, params, &p->plan.denoise.grid);
     if (err >= 0)
         err = plan_prompts(p, params);
@@ -378,9 +390,11 @@ static int pipeline_start(void *self, const hyv_params *params, hyv_video *video
         hyv_log_write(p->log, HYV_LEVEL_WARNING,
                       "size %dx%d: the model was not trained for it; pictures may suffer",
                       params->width, params->height);
+    took(p, err, "planning", &began);
     fill_video(p, params, video);
     p->phase = p->keeper.found.step == params->steps ? DENOISE : ENCODE; /* latents are there */
     err = fill_costs(p, video);
+    took(p, err, "estimating times", &began);
     return err < 0 ? err : check_memory(p, params);
 }
 
@@ -420,15 +434,6 @@ static int new_conditioning(pipeline *p, hyv_conditioning *c, const hyv_prompt_t
     return err < 0 ? hyv_log_error(p->log, err, "out of memory for the text states") : 0;
 }
 
-/* Says how long a piece of work took; the next begins. */
-static void took(pipeline *p, int err, const char *what, double *began)
-{
-    const double now = hyv_seconds();
-    if (err >= 0)
-        hyv_log_write(p->log, HYV_LEVEL_VERBOSE, "%s: %.2f s", what, now - *began);
-    *began = now;
-}
-
 static int encode(pipeline *p)
 {
     const hyv_model_config *m = &p->model.config;
@@ -440,6 +445,7 @@ static int encode(pipeline *p)
         err = new_conditioning(p, &p->negative, &p->plan.negative);
     for (int c = HYV_TEXT_ENCODER; err >= 0 && c <= HYV_TEXT_ENCODER_2; c++) {
         err = load(p, (enum hyv_component)c);
+        took(p, err, "loading", &began);
         if (err >= 0)
             err = encode_with(p, (enum hyv_component)c, &p->positive, &p->plan.positive);
         if (err >= 0 && p->plan.guided)
