@@ -61,13 +61,20 @@ static void divide_memory(hyv_plan *plan, const hyv_network *n)
 static void add_work(hyv_work *work, const hyv_backend_stats *s, double times)
 {
     work->flops += times * s->flops;
-    work->calls += (uint64_t)(times * (double)s->calls);
-    for (int k = 0; k < HYV_KINDS; k++) {
-        const double sum = work->kind[k].flops + times * s->kind[k].flops;
-        if (s->kind[k].example_flops > work->kind[k].example_flops)
-            work->kind[k] = s->kind[k];
-        work->kind[k].flops = sum;
-    }
+    for (int k = 0; k < HYV_KINDS; k++)
+        for (int size = 0; size < HYV_SIZES; size++) {
+            work->done[k][size].count += (uint64_t)(times * (double)s->done[k][size].count);
+            work->done[k][size].work += times * s->done[k][size].work;
+        }
+}
+
+/* The largest calls of all networks. */
+static void keep_examples(hyv_plan *plan, const hyv_backend_stats *s)
+{
+    for (int k = 0; k < HYV_KINDS; k++)
+        for (int size = 0; size < HYV_SIZES; size++)
+            if (s->example[k][size].work > plan->example[k][size].work)
+                plan->example[k][size] = s->example[k][size];
 }
 
 /* Adds the operations that the backend has counted `times` times, and keeps the largest bytes. */
@@ -81,8 +88,7 @@ static void collect(hyv_cost *cost, hyv_backend *be, double times)
     if (scratch > cost->scratch)
         cost->scratch = scratch;
     be->stats.flops = be->stats.attention_flops = 0.0;
-    be->stats.calls = 0;
-    memset(be->stats.kind, 0, sizeof(be->stats.kind));
+    memset(be->stats.done, 0, sizeof(be->stats.done));
 }
 
 static int run_llama(hyv_cost *cost, hyv_backend *be, const hyv_network *n,
@@ -182,6 +188,7 @@ static int run_network(hyv_cost *cost, hyv_backend *be, const hyv_network *n, co
 int hyv_plan_make(hyv_plan *plan, const hyv_model *m, const hyv_backend_config *config)
 {
     int err = 0;
+    memset(plan->example, 0, sizeof(plan->example));
     for (int c = 0; err >= 0 && c < HYV_COMPONENTS; c++) {
         hyv_cost *cost = &plan->network[c];
         hyv_backend *be = NULL;
@@ -194,6 +201,7 @@ int hyv_plan_make(hyv_plan *plan, const hyv_model *m, const hyv_backend_config *
         if (err >= 0) {
             cost->weights = hyv_weights_owned_bytes(n.weights);
             err = run_network(cost, be, &n, plan);
+            keep_examples(plan, &be->stats);
             divide_memory(plan, &n);
         }
         hyv_network_unload(&n);
