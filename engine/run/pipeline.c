@@ -419,12 +419,18 @@ static void unload(pipeline *p)
     hyv_network_unload(&p->network);
 }
 
-static int encode_with(pipeline *p, enum hyv_component component, hyv_conditioning *c,
-                       const hyv_prompt_tokens *tokens)
+static int encode_with(pipeline *p, enum hyv_component component)
 {
+    const hyv_text texts[2] = {{&p->plan.positive, &p->positive},
+                               {&p->plan.negative, &p->negative}};
+    const int count = p->plan.guided ? 2 : 1;
+    int err = 0;
     if (component == HYV_TEXT_ENCODER)
-        return hyv_condition_llama(c, p->be, p->network.net.llama, tokens, &p->watch, p->log);
-    return hyv_condition_clip(c, p->be, p->network.net.clip, tokens, &p->watch, p->log);
+        return hyv_condition_llama(texts, count, p->be, p->network.net.llama, &p->watch, p->log);
+    for (int i = 0; err >= 0 && i < count; i++)
+        err = hyv_condition_clip(texts[i].out, p->be, p->network.net.clip, texts[i].tokens,
+                                 &p->watch, p->log);
+    return err;
 }
 
 static int new_conditioning(pipeline *p, hyv_conditioning *c, const hyv_prompt_tokens *t)
@@ -437,7 +443,7 @@ static int new_conditioning(pipeline *p, hyv_conditioning *c, const hyv_prompt_t
 static int encode(pipeline *p)
 {
     const hyv_model_config *m = &p->model.config;
-    p->units = (m->llama.layers_used + m->clip.layers) * (p->plan.guided ? 2 : 1);
+    p->units = m->llama.layers_used + m->clip.layers * (p->plan.guided ? 2 : 1);
     p->units_done = 0;
     double began = hyv_seconds();
     int err = new_conditioning(p, &p->positive, &p->plan.positive);
@@ -447,9 +453,7 @@ static int encode(pipeline *p)
         err = load(p, (enum hyv_component)c);
         took(p, err, "loading", &began);
         if (err >= 0)
-            err = encode_with(p, (enum hyv_component)c, &p->positive, &p->plan.positive);
-        if (err >= 0 && p->plan.guided)
-            err = encode_with(p, (enum hyv_component)c, &p->negative, &p->plan.negative);
+            err = encode_with(p, (enum hyv_component)c);
         unload(p);
         took(p, err, hyv_component_name((enum hyv_component)c), &began);
     }

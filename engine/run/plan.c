@@ -41,7 +41,8 @@ size_t hyv_plan_room(const hyv_plan *plan, enum hyv_component component)
 /* How often a network runs through all its blocks. */
 static double passes(const hyv_plan *plan, enum hyv_component component)
 {
-    return (plan->guided && component != HYV_VAE ? 2.0 : 1.0) *
+    const bool twice = component == HYV_TEXT_ENCODER_2 || component == HYV_TRANSFORMER;
+    return (plan->guided && twice ? 2.0 : 1.0) *
            (component == HYV_TRANSFORMER ? plan->denoise.steps : 1.0);
 }
 
@@ -91,15 +92,21 @@ static void collect(hyv_cost *cost, hyv_backend *be, double times)
     memset(be->stats.done, 0, sizeof(be->stats.done));
 }
 
-static int run_llama(hyv_cost *cost, hyv_backend *be, const hyv_network *n,
-                     const hyv_prompt_tokens *t)
+static int run_llama(hyv_cost *cost, hyv_backend *be, const hyv_network *n, const hyv_plan *plan)
 {
     const hyv_llama_config *c = &n->model->config.llama;
-    hyv_conditioning none = {.tokens = t->llm_count - t->crop, .width = c->width};
-    const size_t rows = (size_t)t->llm_count;
-    const size_t host = rows * (size_t)(2 * c->width + 2 * c->head_dim) * sizeof(float);
-    const int err = hyv_condition_llama(&none, be, n->net.llama, t, NULL, n->model->log);
-    cost->host = host > cost->host ? host : cost->host;
+    const hyv_prompt_tokens *tokens[2] = {&plan->positive, &plan->negative};
+    const int count = plan->guided ? 2 : 1;
+    hyv_conditioning none[2];
+    hyv_text texts[2];
+    for (int i = 0; i < 2; i++) {
+        none[i] =
+            (hyv_conditioning){.tokens = tokens[i]->llm_count - tokens[i]->crop, .width = c->width};
+        texts[i] = (hyv_text){tokens[i], &none[i]};
+    }
+    const size_t rows = (size_t)hyv_condition_rows(texts, count);
+    const int err = hyv_condition_llama(texts, count, be, n->net.llama, NULL, n->model->log);
+    cost->host = rows * (size_t)(2 * c->width + 2 * c->head_dim) * sizeof(float);
     collect(cost, be, 1.0);
     return err;
 }
@@ -166,15 +173,13 @@ static int run_network(hyv_cost *cost, hyv_backend *be, const hyv_network *n, co
     int err = 0;
     switch (n->component) {
     case HYV_TEXT_ENCODER:
-    case HYV_TEXT_ENCODER_2: {
-        int (*const run)(hyv_cost *, hyv_backend *, const hyv_network *,
-                         const hyv_prompt_tokens *) =
-            n->component == HYV_TEXT_ENCODER ? run_llama : run_clip;
-        err = run(cost, be, n, &plan->positive);
-        if (err >= 0 && plan->guided)
-            err = run(cost, be, n, &plan->negative);
+        err = run_llama(cost, be, n, plan);
         break;
-    }
+    case HYV_TEXT_ENCODER_2:
+        err = run_clip(cost, be, n, &plan->positive);
+        if (err >= 0 && plan->guided)
+            err = run_clip(cost, be, n, &plan->negative);
+        break;
     case HYV_TRANSFORMER:
         err = run_transformer(cost, be, n, plan);
         break;
