@@ -161,6 +161,11 @@ bench: lib bench-programs
 bench-precision: $(BUILD)/tests/bench/bench_precision
 	$< $(PRECISION)
 
+# What the plan says beside what is measured; PLAN="model=DIR prompt=x ..." for another model and size.
+PLAN ?= model=tests/golden/t2v prompt=cat width=64 height=48 frames=17 steps=100 seed=1
+bench-plan: $(BUILD)/tests/bench/bench_plan
+	$< $(PLAN)
+
 # The same work by PyTorch, diffusers and transformers, which are installed below build/.
 PEERS_PYTHON = $(BUILD)/peers/bin/python
 $(PEERS_PYTHON): tests/bench/requirements.txt
@@ -223,5 +228,5 @@ clean:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
 .PHONY: all lib hyv tests fuzz fuzz-programs bench-programs ffmpeg demo check check-sanitizers check-compilers check-valgrind check-ffmpeg check-13b \
-        bench bench-peers bench-precision lint nano score install clean
+        bench bench-peers bench-plan bench-precision lint nano score install clean
 .SECONDARY:

@@ -197,9 +197,13 @@ typedef struct hyv_video {
     uint64_t memory_least;    /* the smallest budget that can hold the video */
     uint64_t step_disk_bytes; /* read again in each denoising step, of weights that do not fit */
     double step_seconds;      /* estimate of a denoising step; 0 if there is none */
-    const char *weights; /* lines "component hash" of the weights in use; owned by the context */
-    const char *recipe;  /* all options in force as a preset that makes the same bytes again;
-                            owned by the context, until the next start */
+    const char *weights;      /* lines "component hash" of the weights in use; owned by the context.
+                                 Taking them reads pages of all files, so the text is "" until the
+                                 first frame has been read, unless the option checkpoint or recipe
+                                 is set */
+    const char *recipe;       /* all options in force as a preset that makes the same bytes again,
+                                 under comments with what `weights` is now; owned by the context,
+                                 until the next start */
 } hyv_video;
 
 /* Pixel formats, named and laid out as FFmpeg's. Ten bits: little-endian 16-bit words. */

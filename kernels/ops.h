@@ -224,29 +224,42 @@ typedef struct hyv_backend_ops {
     void (*describe)(const hyv_backend *be, char *text, size_t size);
 } hyv_backend_ops;
 
-/* The operators that take the time, by what their speed depends on. */
+/* Operators by what their speed depends on. */
 typedef enum hyv_kind {
     HYV_KIND_LINEAR,
     HYV_KIND_LINEAR_FEW, /* so few rows that reading the weights takes the time */
     HYV_KIND_CONV,
     HYV_KIND_UPSAMPLE_CONV,
     HYV_KIND_ATTENTION,
+    HYV_KIND_LAYER_NORM,
+    HYV_KIND_RMS_NORM,
+    HYV_KIND_GROUP_NORM,
+    HYV_KIND_SILU, /* divides; */
+    HYV_KIND_ACT,  /* the other activations */
+    HYV_KIND_MOVE, /* additions, rotations, copies: memory takes the time */
     HYV_KINDS
 } hyv_kind;
 
-enum { HYV_KIND_ROWS_FEW = 64 };
+enum { HYV_KIND_ROWS_FEW = 64, HYV_KIND_COLS = 32, HYV_SIZES = 12 };
 
-/* All calls of a kind, and the largest of them by its shapes, as an example to be timed. */
+/* Calls of one kind and about one size: each size is four times the one before. */
 typedef struct hyv_calls {
-    double flops;
-    double example_flops; /* of the example: */
-    hyv_mat y, x, k;      /* addresses mean nothing */
+    uint64_t count;
+    double work; /* of all: operations of products, whose columns come in groups of HYV_KIND_COLS;
+                    elements of the results of others */
+} hyv_calls;
+
+/* The largest of such calls, by its shapes, to be timed. */
+typedef struct hyv_example {
+    double work;     /* 0: there is none */
+    hyv_mat y, x, k; /* addresses mean nothing */
     hyv_weight weight;
     hyv_grid grid, kernel;
     int heads;
-    int64_t causal;
+    int64_t width; /* of a run of columns or a group */
+    hyv_activation f;
     bool time;
-} hyv_calls;
+} hyv_example;
 
 /* What a backend did so far: exact on the null backend, whose numbers are the plan. */
 typedef struct hyv_backend_stats {
@@ -256,7 +269,9 @@ typedef struct hyv_backend_stats {
     size_t arena_bytes_max;
     size_t fixed_bytes;
     size_t fixed_bytes_max;
-    hyv_calls kind[HYV_KINDS]; /* on the null backend only */
+    /* On the null backend only: */
+    hyv_calls done[HYV_KINDS][HYV_SIZES];
+    hyv_example example[HYV_KINDS][HYV_SIZES];
 } hyv_backend_stats;
 
 struct hyv_backend {

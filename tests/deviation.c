@@ -101,7 +101,7 @@ static int encode(hyv_conditioning *c, const hyv_model *m, hyv_backend *be, cons
         err = hyv_conditioning_new(c, t.llm_count - t.crop, m->config.llama.width,
                                    m->config.clip.width);
     if (err >= 0 && (err = hyv_network_load(&n, m, HYV_TEXT_ENCODER, be)) >= 0) {
-        err = hyv_condition_llama(c, be, n.net.llama, &t, NULL, log);
+        err = hyv_condition_llama(&(hyv_text){&t, c}, 1, be, n.net.llama, NULL, log);
         hyv_network_unload(&n);
     }
     if (err >= 0 && (err = hyv_network_load(&n, m, HYV_TEXT_ENCODER_2, be)) >= 0) {

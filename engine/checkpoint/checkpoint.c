@@ -125,6 +125,13 @@ int64_t hyv_checkpoint_strip(hyv_checkpoint *c, const char *prefix)
     return renamed;
 }
 
+void hyv_checkpoint_expect(const void *data, size_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
+    if (bytes)
+        madvise((void *)(at / page * page), at % page + bytes, MADV_WILLNEED);
+}
+
 void hyv_checkpoint_drop(hyv_checkpoint *c)
 {
     for (int i = 0; i < c->shard_count; i++)

@@ -76,6 +76,9 @@ const char *hyv_checkpoint_path(const hyv_checkpoint *c);
 /* The file of one of its tensors. */
 const char *hyv_checkpoint_tensor_path(const hyv_checkpoint *c, const hyv_tensor *tensor);
 
+/* Tells the system that mapped bytes will be looked at soon; it reads these pages and no others. */
+void hyv_checkpoint_expect(const void *data, size_t bytes);
+
 /* Tells the system that the mapped pages are not needed any more: of all files; of some bytes,
  * which with `cache` are taken out of its page cache too. Both can be read again. */
 void hyv_checkpoint_drop(hyv_checkpoint *c);

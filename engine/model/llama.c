@@ -31,9 +31,36 @@ void hyv_llama_bind(hyv_llama *m, const hyv_llama_config *config, const hyv_bind
     }
 }
 
+/* Positions of the second text's rows go on where the shared ones end. */
+static void rotate(hyv_backend *be, hyv_mat x, const hyv_llama_rows *r, hyv_rope_table t)
+{
+    const int64_t first = r->shared + r->rest[0], second = r->rest[1];
+    hyv_rope(be, hyv_rows(x, 0, first), t);
+    if (second)
+        hyv_rope(be, hyv_rows(x, first, second),
+                 (hyv_rope_table){hyv_rows(t.cos, r->shared, second),
+                                  hyv_rows(t.sin, r->shared, second)});
+}
+
+/* Each text sees the shared rows and its own. Once the first is done, the keys and values of the
+ * second move up behind the shared ones. */
+static void attend(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat v,
+                   const hyv_llama_rows *r, int heads)
+{
+    const int64_t first = r->shared + r->rest[0], second = r->rest[1];
+    hyv_attention(be, hyv_rows(y, 0, first), hyv_rows(q, 0, first), hyv_rows(k, 0, first),
+                  hyv_rows(v, 0, first), heads, 1);
+    if (!second)
+        return;
+    hyv_copy(be, hyv_rows(k, r->shared, second), hyv_rows(k, first, second));
+    hyv_copy(be, hyv_rows(v, r->shared, second), hyv_rows(v, first, second));
+    hyv_attention(be, hyv_rows(y, first, second), hyv_rows(q, first, second),
+                  hyv_rows(k, 0, r->shared + second), hyv_rows(v, 0, r->shared + second), heads, 1);
+}
+
 /* h += o(attention(rms(h))) */
 static void attention(hyv_backend *be, const hyv_llama_config *c, const hyv_llama_layer *l,
-                      hyv_mat x, hyv_rope_table rope)
+                      hyv_mat x, const hyv_llama_rows *rows, hyv_rope_table rope)
 {
     const size_t mark = hyv_mark(be);
     hyv_mat h = hyv_new(be, x.rows, c->width);
@@ -45,9 +72,9 @@ static void attention(hyv_backend *be, const hyv_llama_config *c, const hyv_llam
     hyv_linear(be, q, h, &l->q);
     hyv_linear(be, k, h, &l->k);
     hyv_linear(be, v, h, &l->v);
-    hyv_rope(be, q, rope);
-    hyv_rope(be, k, rope);
-    hyv_attention(be, a, q, k, v, (int)c->heads, 1);
+    rotate(be, q, rows, rope);
+    rotate(be, k, rows, rope);
+    attend(be, a, q, k, v, rows, (int)c->heads);
     hyv_linear(be, h, a, &l->o);
     hyv_add(be, x, h, HYV_NO_MAT);
     hyv_release(be, mark);
@@ -69,12 +96,12 @@ static void mlp(hyv_backend *be, const hyv_llama_config *c, const hyv_llama_laye
     hyv_release(be, mark);
 }
 
-void hyv_llama_forward(hyv_backend *be, const hyv_llama *m, hyv_mat x, hyv_rope_table rope,
-                       const hyv_watch *watch)
+void hyv_llama_forward(hyv_backend *be, const hyv_llama *m, hyv_mat x, const hyv_llama_rows *rows,
+                       hyv_rope_table rope, const hyv_watch *watch)
 {
     for (int i = 0; i < (int)m->config.layers_used; i++) {
         hyv_enter(be, &m->layer[i].block);
-        attention(be, &m->config, &m->layer[i], x, rope);
+        attention(be, &m->config, &m->layer[i], x, rows, rope);
         mlp(be, &m->config, &m->layer[i], x);
         hyv_see(watch, "layers", i, x);
     }

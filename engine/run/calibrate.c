@@ -1,9 +1,11 @@
-/* How long the planned operators will take: an example of each kind, the largest call that there
- * is, runs on the backend itself, cut to a size that takes a few hundredths of a second.
+/* How long the planned operators will take: for each kind and size that
+ * matters, the largest call that there is runs on the backend itself, cut to a
+ * size that takes a few milliseconds.
  *
- * Speed depends on the element type, on how many rows share a weight and on the depth of a product;
- * those are kept, the rest is cut. What has no kind goes by the number of operations of a
- * normalisation, and every call takes what a tiny one takes. Knows no pixels.
+ * What speed depends on is kept: the element type, enough rows to share a
+ * weight and columns to share what packing the rows costs, keys of an
+ * attention. Cheap kinds and sizes that make up hardly anything of a network
+ * are not timed, they go by their neighbours. Knows no pixels.
  */
 #include <math.h>
 #include <string.h>
@@ -12,21 +14,35 @@
 #include "plan.h"
 
 enum {
-    ROWS_MAX = 1024,
-    DEPTH_MAX = 3072 /* whole blocks of any type */,
-    KEYS_MAX = 8192,
-    PICTURE_MAX = 64,
-    FRAMES_MAX = 3,
-    REPEATS_MAX = 2000
+    ROWS_MAX = 512,
+    COLS_MAX = 1024,
+    DEPTH_MAX = 3072,   /* where rows are few */
+    STEP = 256,         /* whole blocks of any type, */
+    CHANNELS_STEP = 32, /* and of convolutions, whose weights are read by taps */
+    CHANNELS_MAX = 64,
+    FILTERS_MAX = 256,
+    KEYS_MAX = 2048,
+    PICTURE_MAX = 16,
+    FRAMES_MAX = 2,
+    REPEATS_MAX = 200
 };
 
-static const double PRODUCT_FLOPS = 4e9, EXAMPLE_FLOPS = 1.5e9, EXAMPLE_BYTES = 32 << 20,
-                    EXAMPLE_SECONDS = 0.02;
+static const double EXAMPLE_FLOPS = 5e8, EXAMPLE_BYTES = 32 << 20, EXAMPLE_ELEMENTS = 2 << 20,
+                    EXAMPLE_SECONDS = 0.006, SHARE_MIN = 0.02,
+                    CALIBRATION_SECONDS = 0.3; /* on a busy machine; else half of it will do */
 
-/* Memory that examples share; grown by what comes. */
+/* What a call takes: seconds, and seconds for an operation or an element. */
+typedef struct rate {
+    double call, work;
+    bool known;
+} rate;
+
 typedef struct bench {
     hyv_backend *be;
-    double per_call; /* seconds */
+    double call;         /* seconds for a call of no size */
+    double all, fastest; /* seconds of all timed runs, and had each been its
+                            kind's fastest */
+    rate rate[HYV_KINDS][HYV_SIZES];
 } bench;
 
 static int64_t least(int64_t a, int64_t b)
@@ -34,11 +50,31 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* As many of `n` as stay under `most`: whole groups of 64 where it is cut. */
-static int64_t cut(int64_t n, double most)
+/* As many of `n` as stay under `most`: whole steps where it is cut, one at
+ * least. */
+static int64_t cut(int64_t n, double most, int64_t step)
 {
-    return (double)n <= most ? n : most < 64.0 ? 1 : (int64_t)(most / 64.0) * 64;
+    if ((double)n <= most || n <= step)
+        return n;
+    return most < (double)step ? step : (int64_t)(most / (double)step) * step;
 }
+
+static bool is_product(hyv_kind kind)
+{
+    return kind < HYV_KIND_LAYER_NORM;
+}
+
+/* ---- operands
+ * --------------------------------------------------------------------------------
+ */
+
+/* An example with memory of its own. */
+typedef struct trial {
+    hyv_kind kind;
+    hyv_example call;
+    hyv_mat y, x, k;
+    hyv_weight weight;
+} trial;
 
 static hyv_mat new_mat(bench *b, hyv_mat like, int64_t rows, int64_t cols)
 {
@@ -54,156 +90,242 @@ static void free_mat(bench *b, hyv_mat m)
     hyv_free(b->be, m.data);
 }
 
-/* An example's operands; grid and kernel as in hyv_calls. */
-typedef struct example {
-    hyv_kind kind;
-    hyv_calls call;
-    hyv_mat y, x, k;
-    hyv_weight weight;
-} example;
-
-static void run(bench *b, const example *e)
+static void cut_linear(bench *b, trial *t)
 {
-    const hyv_calls *c = &e->call;
-    const hyv_grid one = {1, 1, 1};
-    switch (e->kind) {
-    case HYV_KIND_CONV:
-        hyv_conv3d(b->be, e->y, e->x, &e->weight, c->grid, c->kernel, one);
-        break;
-    case HYV_KIND_UPSAMPLE_CONV:
-        hyv_upsample_conv3d(b->be, e->y, e->x, &e->weight, c->grid, c->time);
-        break;
-    case HYV_KIND_ATTENTION:
-        hyv_attention(b->be, e->y, e->x, e->k, e->k, c->heads, 0);
-        break;
-    default:
-        hyv_linear(b->be, e->y, e->x, &e->weight);
-        break;
+    const hyv_example *c = &t->call;
+    const int64_t rows = least(c->x.rows, ROWS_MAX);
+    int64_t cols = least(c->y.cols, COLS_MAX), depth;
+    if (t->kind == HYV_KIND_LINEAR_FEW) {
+        depth = least(c->x.cols, DEPTH_MAX);
+        const double row_bytes = (double)hyv_type_size(c->weight.w.type, depth);
+        const double most =
+            fmin(EXAMPLE_FLOPS / (2.0 * (double)(rows * depth)), EXAMPLE_BYTES / row_bytes);
+        cols = cut(c->y.cols, most, STEP);
+    } else {
+        depth = cut(c->x.cols, EXAMPLE_FLOPS / (2.0 * (double)(rows * cols)), STEP);
     }
+    t->x = new_mat(b, c->x, rows, depth);
+    t->y = new_mat(b, c->y, rows, cols);
+    t->weight = (hyv_weight){.w = new_mat(b, c->weight.w, cols, depth)};
 }
 
-/* Operands of a product: columns are cut last, for they share what packing the rows costs. */
-static void cut_linear(bench *b, example *e)
+/* Fewer channels and filters, then a part of the picture. */
+static void cut_conv(bench *b, trial *t)
 {
-    const hyv_calls *c = &e->call;
-    const int64_t rows = least(c->x.rows, ROWS_MAX), depth = least(c->x.cols, DEPTH_MAX);
-    const double weight_row = (double)hyv_type_size(c->weight.w.type, depth);
-    const double most =
-        fmin(PRODUCT_FLOPS / (2.0 * (double)rows * (double)depth), EXAMPLE_BYTES / weight_row);
-    const int64_t cols = cut(c->y.cols, most);
-    e->x = new_mat(b, c->x, rows, depth);
-    e->y = new_mat(b, c->y, rows, cols);
-    e->weight = (hyv_weight){.w = new_mat(b, c->weight.w, cols, depth)};
-}
-
-/* Operands of a convolution: a part of the picture. */
-static void cut_conv(bench *b, example *e)
-{
-    hyv_calls *c = &e->call;
-    const bool up = e->kind == HYV_KIND_UPSAMPLE_CONV;
-    const double ratio = (double)c->y.rows / (double)hyv_grid_rows(c->grid);
-    const double voxel = c->example_flops / (double)hyv_grid_rows(c->grid);
-    const double bytes = (double)(c->x.cols + (int64_t)ratio * c->y.cols) * sizeof(float);
+    hyv_example *c = &t->call;
+    const bool up = t->kind == HYV_KIND_UPSAMPLE_CONV;
+    const int64_t taps = c->weight.w.cols / c->x.cols;
+    const int64_t channels = cut(c->x.cols, CHANNELS_MAX, CHANNELS_STEP);
+    const int64_t filters = cut(c->y.cols, FILTERS_MAX, CHANNELS_STEP);
+    const int64_t groups = (filters + HYV_KIND_COLS - 1) / HYV_KIND_COLS;
+    const double flops = 2.0 * (double)(taps * channels * groups * HYV_KIND_COLS * (up ? 4 : 1));
     hyv_grid *g = &c->grid;
     *g = (hyv_grid){least(g->t, FRAMES_MAX), least(g->h, PICTURE_MAX), least(g->w, PICTURE_MAX)};
-    while (g->h > 4 && ((double)hyv_grid_rows(*g) * voxel > EXAMPLE_FLOPS ||
-                        (double)hyv_grid_rows(*g) * bytes > EXAMPLE_BYTES))
-        g->h--;
-    const int64_t rows = hyv_grid_rows(*g);
+    while ((double)hyv_grid_rows(*g) * flops > EXAMPLE_FLOPS && (g->h > 4 || g->w > 4)) {
+        g->h = g->h > 4 ? g->h / 2 : g->h;
+        g->w = g->h > 4 ? g->w : g->w / 2;
+    }
     const int64_t frames = up && c->time ? 2 * g->t - 1 : g->t;
-    e->x = new_mat(b, c->x, rows, c->x.cols);
-    e->y = new_mat(b, c->y, frames * g->h * g->w * (up ? 4 : 1), c->y.cols);
-    e->weight = (hyv_weight){.w = new_mat(b, c->weight.w, c->weight.w.rows, c->weight.w.cols)};
+    t->x = new_mat(b, c->x, hyv_grid_rows(*g), channels);
+    t->y = new_mat(b, c->y, frames * g->h * g->w * (up ? 4 : 1), filters);
+    t->weight = (hyv_weight){.w = new_mat(b, c->weight.w, filters, taps * channels)};
 }
 
-static void cut_attention(bench *b, example *e)
+/* Fewer heads, then fewer keys and queries. */
+static void cut_attention(bench *b, trial *t)
 {
-    const hyv_calls *c = &e->call;
+    hyv_example *c = &t->call;
+    const int64_t d = c->x.cols / c->heads, group = c->x.cols / c->k.cols;
     const int64_t keys = least(c->k.rows, KEYS_MAX);
-    const double most = EXAMPLE_FLOPS / (4.0 * (double)c->x.cols * (double)keys);
-    const int64_t rows = least(cut(c->x.rows, most < 64.0 ? 64.0 : most), keys);
-    e->x = new_mat(b, c->x, rows, c->x.cols);
-    e->y = new_mat(b, c->y, rows, c->y.cols);
-    e->k = new_mat(b, c->k, keys, c->k.cols);
+    const double a_head = 4.0 * (double)(group * d * keys);
+    const int64_t rows = cut(least(c->x.rows, keys), EXAMPLE_FLOPS / a_head, STEP);
+    const int64_t heads =
+        cut(c->k.cols / d, EXAMPLE_FLOPS / (a_head * (double)rows), 1); /* of keys */
+    c->heads = (int)(heads * group);
+    t->x = new_mat(b, c->x, rows, c->heads * d);
+    t->y = new_mat(b, c->y, rows, c->heads * d);
+    t->k = new_mat(b, c->k, keys, heads * d);
 }
 
-/* Seconds for an operation of this kind; infinite rates of kinds that there are none of are 0. */
-static double time_kind(bench *b, hyv_kind kind, const hyv_calls *call)
+static void cut_rows(bench *b, trial *t)
 {
-    example e = {.kind = kind, .call = *call};
-    if (call->flops <= 0.0)
-        return 0.0;
-    if (kind == HYV_KIND_ATTENTION)
-        cut_attention(b, &e);
-    else if (kind == HYV_KIND_CONV || kind == HYV_KIND_UPSAMPLE_CONV)
-        cut_conv(b, &e);
+    const hyv_example *c = &t->call;
+    const int64_t rows = cut(c->y.rows, EXAMPLE_ELEMENTS / (double)c->y.cols, 1);
+    t->x = new_mat(b, c->x, rows, c->x.cols);
+    t->y = new_mat(b, c->y, rows, c->y.cols);
+}
+
+/* ---- timing
+ * ----------------------------------------------------------------------------------
+ */
+
+static void run(bench *b, const trial *t)
+{
+    const hyv_example *c = &t->call;
+    const hyv_grid one = {1, 1, 1};
+    switch (t->kind) {
+    case HYV_KIND_CONV:
+        hyv_conv3d(b->be, t->y, t->x, &t->weight, c->grid, c->kernel, one);
+        break;
+    case HYV_KIND_UPSAMPLE_CONV:
+        hyv_upsample_conv3d(b->be, t->y, t->x, &t->weight, c->grid, c->time);
+        break;
+    case HYV_KIND_ATTENTION:
+        hyv_attention(b->be, t->y, t->x, t->k, t->k, c->heads, 0);
+        break;
+    case HYV_KIND_LAYER_NORM:
+        hyv_layer_norm(b->be, t->y, t->x, NULL, 1e-6f);
+        break;
+    case HYV_KIND_RMS_NORM:
+        hyv_rms_norm(b->be, t->y, t->x, NULL, c->width, 1e-6f);
+        break;
+    case HYV_KIND_GROUP_NORM:
+        hyv_group_norm(b->be, t->y, t->x, (int)(t->x.cols / c->width), NULL, 1e-6f);
+        break;
+    case HYV_KIND_SILU:
+    case HYV_KIND_ACT:
+        hyv_act(b->be, t->y, t->x, HYV_NO_MAT, c->f);
+        break;
+    case HYV_KIND_MOVE:
+        hyv_add(b->be, t->y, t->x, HYV_NO_MAT);
+        break;
+    default:
+        hyv_linear(b->be, t->y, t->x, &t->weight);
+        break;
+    }
+}
+
+/* In the plan's measure. */
+static double work_of(const trial *t, double flops)
+{
+    const double groups = ceil((double)t->y.cols / HYV_KIND_COLS);
+    if (!is_product(t->kind))
+        return (double)(t->y.rows * t->y.cols);
+    return t->kind == HYV_KIND_ATTENTION ? flops
+                                         : flops * groups * HYV_KIND_COLS / (double)t->y.cols;
+}
+
+/* The fastest of a few runs, so that what else the machine does disturbs no
+ * single rate; it is made up for by how long they took in all. */
+static rate time_example(bench *b, hyv_kind kind, const hyv_example *call)
+{
+    trial t = {.kind = kind, .call = *call};
+    if (kind == HYV_KIND_LINEAR || kind == HYV_KIND_LINEAR_FEW)
+        cut_linear(b, &t);
+    else if (kind == HYV_KIND_ATTENTION)
+        cut_attention(b, &t);
+    else if (is_product(kind))
+        cut_conv(b, &t);
     else
-        cut_linear(b, &e);
-    run(b, &e); /* wakes threads and buffers */
-    const double flops = b->be->stats.flops, begin = hyv_seconds();
-    double end = begin;
-    for (int i = 0; i < REPEATS_MAX && end - begin < EXAMPLE_SECONDS; i++) {
-        run(b, &e);
-        end = hyv_seconds();
+        cut_rows(b, &t);
+    const double before = b->be->stats.flops;
+    run(b, &t); /* wakes threads and buffers */
+    const double flops = b->be->stats.flops - before;
+    double all = 0.0, fastest = INFINITY;
+    int times = 0;
+    for (; times < REPEATS_MAX && all < EXAMPLE_SECONDS; times++) {
+        const double begin = hyv_seconds();
+        run(b, &t);
+        const double seconds = hyv_seconds() - begin;
+        all += seconds;
+        fastest = fmin(fastest, seconds);
     }
-    free_mat(b, e.x);
-    free_mat(b, e.y);
-    free_mat(b, e.k);
-    free_mat(b, e.weight.w);
-    const double done = b->be->stats.flops - flops;
-    return done > 0.0 ? (end - begin) / done : 0.0;
+    b->all += all;
+    b->fastest += fastest * times;
+    free_mat(b, t.x);
+    free_mat(b, t.y);
+    free_mat(b, t.k);
+    free_mat(b, t.weight.w);
+    return (rate){fmin(b->call, fastest), fmax(fastest - b->call, 0.0) / work_of(&t, flops), true};
 }
 
-/* Seconds for an operation outside of the kinds, and for a call of no size. */
-static double time_others(bench *b)
+/* Seconds for a call of no size. */
+static double time_call(bench *b)
 {
-    enum { ROWS = 64, COLS = 1024, TINY = 16, TIMES = 64 };
+    enum { TINY = 16, TIMES = 64 };
     const hyv_mat like = {.type = b->be->ops->activation};
-    const hyv_mat x = new_mat(b, like, ROWS, COLS), y = new_mat(b, like, ROWS, COLS);
-    const hyv_mat a = hyv_cols(hyv_rows(x, 0, 1), 0, TINY),
-                  c = hyv_cols(hyv_rows(y, 0, 1), 0, TINY);
-    hyv_layer_norm(b->be, y, x, NULL, 1e-6f);
-    double begin = hyv_seconds();
+    const hyv_mat x = new_mat(b, like, 1, TINY), y = new_mat(b, like, 1, TINY);
+    hyv_add(b->be, y, x, HYV_NO_MAT);
+    const double begin = hyv_seconds();
     for (int i = 0; i < TIMES; i++)
-        hyv_add(b->be, a, c, HYV_NO_MAT);
-    b->per_call = (hyv_seconds() - begin) / TIMES;
-    const double flops = b->be->stats.flops;
-    begin = hyv_seconds();
-    for (int i = 0; i < TIMES; i++) {
-        hyv_layer_norm(b->be, y, x, NULL, 1e-6f);
-        hyv_act(b->be, y, y, HYV_NO_MAT, HYV_GELU_TANH);
         hyv_add(b->be, y, x, HYV_NO_MAT);
-    }
-    const double seconds = (hyv_seconds() - begin) / (b->be->stats.flops - flops);
+    const double seconds = (hyv_seconds() - begin) / TIMES;
     free_mat(b, x);
     free_mat(b, y);
     return seconds;
 }
 
-/* Seconds of all operators of `work`, by what an operation of each kind takes. */
-static double add_up(const bench *b, const hyv_work *work, const double each[HYV_KINDS + 1])
+/* ---- adding up
+ * -------------------------------------------------------------------------------
+ */
+
+/* What some processor takes, to see what matters. */
+static rate guess(hyv_kind kind)
 {
-    double left = work->flops, seconds = (double)work->calls * b->per_call;
-    for (int k = 0; k < HYV_KINDS; k++) {
-        seconds += work->kind[k].flops * each[k];
-        left -= work->kind[k].flops;
+    return (rate){2e-6, is_product(kind) ? 2e-11 : 5e-10, false};
+}
+
+static double price(const rate *r, const hyv_calls *calls)
+{
+    return (double)calls->count * r->call + calls->work * r->work;
+}
+
+/* Adds the calls that make up some of what is done. */
+static void choose(bool wanted[HYV_KINDS][HYV_SIZES], const hyv_work *work)
+{
+    double all = 0.0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int k = 0; k < HYV_KINDS; k++)
+            for (int size = 0; size < HYV_SIZES; size++) {
+                const rate r = guess((hyv_kind)k);
+                const double seconds = price(&r, &work->done[k][size]);
+                if (pass == 0)
+                    all += seconds;
+                else
+                    wanted[k][size] |= seconds > SHARE_MIN * all;
+            }
+}
+
+/* What was not timed goes by the nearest size that was. */
+static rate nearest(const bench *b, hyv_kind kind, int size)
+{
+    for (int away = 0; away < HYV_SIZES; away++) {
+        if (size + away < HYV_SIZES && b->rate[kind][size + away].known)
+            return b->rate[kind][size + away];
+        if (size - away >= 0 && b->rate[kind][size - away].known)
+            return b->rate[kind][size - away];
     }
-    return seconds + fmax(left, 0.0) * each[HYV_KINDS];
+    return guess(kind);
+}
+
+static double add_up(const bench *b, const hyv_work *work)
+{
+    const double load = b->fastest > 0.0 ? b->all / b->fastest : 1.0;
+    double seconds = 0.0;
+    for (int k = 0; k < HYV_KINDS; k++)
+        for (int size = 0; size < HYV_SIZES; size++) {
+            const rate r = nearest(b, (hyv_kind)k, size);
+            seconds += price(&r, &work->done[k][size]);
+        }
+    return load * seconds;
 }
 
 int hyv_plan_seconds(const hyv_plan *plan, hyv_backend *be, hyv_plan_times *times)
 {
     bench b = {.be = be};
-    double each[HYV_KINDS + 1];
+    bool wanted[HYV_KINDS][HYV_SIZES] = {{false}};
     *times = (hyv_plan_times){0};
-    each[HYV_KINDS] = time_others(&b);
-    for (int c = 0; c < HYV_COMPONENTS && !hyv_backend_error(be); c++) {
-        const hyv_cost *cost = &plan->network[c];
-        for (int k = 0; k < HYV_KINDS; k++)
-            each[k] = time_kind(&b, (hyv_kind)k, &cost->work.kind[k]);
-        times->network[c] = add_up(&b, &cost->work, each);
-        if (c == HYV_TRANSFORMER)
-            times->step = add_up(&b, &cost->step, each);
-    }
+    choose(wanted, &plan->network[HYV_TRANSFORMER].step);
+    for (int c = 0; c < HYV_COMPONENTS; c++)
+        choose(wanted, &plan->network[c].work);
+    const double begin = hyv_seconds();
+    b.call = time_call(&b);
+    for (int size = HYV_SIZES; size-- > 0;) /* the large ones matter most */
+        for (int k = 0; k < HYV_KINDS && !hyv_backend_error(be); k++)
+            if (wanted[k][size] && hyv_seconds() - begin < CALIBRATION_SECONDS)
+                b.rate[k][size] = time_example(&b, (hyv_kind)k, &plan->example[k][size]);
+    for (int c = 0; c < HYV_COMPONENTS; c++)
+        times->network[c] = add_up(&b, &plan->network[c].work);
+    times->step = add_up(&b, &plan->network[HYV_TRANSFORMER].step);
     return hyv_backend_error(be);
 }

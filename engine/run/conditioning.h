@@ -22,11 +22,22 @@ typedef struct hyv_conditioning {
 int hyv_conditioning_new(hyv_conditioning *c, int64_t tokens, int64_t width, int64_t pooled_width);
 void hyv_conditioning_free(hyv_conditioning *c);
 
-/* Each runs one encoder over the tokens and fills its part of `c`. 0, -EBADMSG if an id is outside
- * the vocabulary, or the backend's error. Results that are not finite are -EBADMSG too: then the
- * weights are damaged. */
-int hyv_condition_llama(hyv_conditioning *c, hyv_backend *be, const hyv_llama *m,
-                        const hyv_prompt_tokens *tokens, const hyv_watch *watch, hyv_log *log);
+/* A text on its way through the encoders; both parts outlive the calls. */
+typedef struct hyv_text {
+    const hyv_prompt_tokens *tokens;
+    hyv_conditioning *out;
+} hyv_text;
+
+/* Each runs one encoder and fills its part of `out`. 0, -EBADMSG if an id is outside the
+ * vocabulary, or the backend's error. Results that are not finite are -EBADMSG too: then the
+ * weights are damaged. The language model takes one or two texts in one run, their template's first
+ * tokens only once; a text's states do not depend on the other's. */
+int hyv_condition_llama(const hyv_text *texts, int count, hyv_backend *be, const hyv_llama *m,
+                        const hyv_watch *watch, hyv_log *log);
+
+/* Rows that such a run has in all. */
+int64_t hyv_condition_rows(const hyv_text *texts, int count);
+
 int hyv_condition_clip(hyv_conditioning *c, hyv_backend *be, const hyv_clip *m,
                        const hyv_prompt_tokens *tokens, const hyv_watch *watch, hyv_log *log);
 

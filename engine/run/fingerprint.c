@@ -22,6 +22,29 @@ static int compare(const void *a, const void *b)
     return strcmp((*x)->name, (*y)->name);
 }
 
+/* The parts of a tensor that are looked at: all of it, or pages spread over its length. */
+static size_t count_parts(const hyv_tensor *t)
+{
+    return t->size_bytes <= PAGE * PAGES ? 1 : PAGES;
+}
+
+static const char *part_at(const hyv_tensor *t, size_t i, size_t *bytes)
+{
+    const bool whole = t->size_bytes <= PAGE * PAGES;
+    *bytes = whole ? t->size_bytes : PAGE;
+    return (const char *)t->data + (whole ? 0 : i * ((t->size_bytes - PAGE) / (PAGES - 1)));
+}
+
+/* Asked for all at once, pages come from the disk many times faster than one by one. */
+static void expect_tensor(const hyv_tensor *t)
+{
+    for (size_t i = 0; i < count_parts(t); i++) {
+        size_t bytes;
+        const char *part = part_at(t, i, &bytes);
+        hyv_checkpoint_expect(part, bytes);
+    }
+}
+
 /* Numbers go in as text, so that no byte order is in them. */
 static void add_tensor(XXH3_state_t *state, const hyv_tensor *t)
 {
@@ -32,14 +55,11 @@ static void add_tensor(XXH3_state_t *state, const hyv_tensor *t)
         const int n = snprintf(line, sizeof(line), "%lld,", (long long)t->shape[i]);
         XXH3_128bits_update(state, line, (size_t)n);
     }
-    const char *data = t->data;
-    if (t->size_bytes <= PAGE * PAGES) {
-        XXH3_128bits_update(state, data, t->size_bytes);
-        return;
+    for (size_t i = 0; i < count_parts(t); i++) {
+        size_t bytes;
+        const char *part = part_at(t, i, &bytes);
+        XXH3_128bits_update(state, part, bytes);
     }
-    const size_t step = (t->size_bytes - PAGE) / (PAGES - 1);
-    for (size_t i = 0; i < PAGES; i++)
-        XXH3_128bits_update(state, data + i * step, PAGE);
 }
 
 int hyv_fingerprint(char out[HYV_FINGERPRINT_BYTES], hyv_checkpoint *checkpoint)
@@ -56,6 +76,8 @@ int hyv_fingerprint(char out[HYV_FINGERPRINT_BYTES], hyv_checkpoint *checkpoint)
     const bool ready = tensors && state && XXH3_128bits_reset(state) == XXH_OK;
     if (ready) {
         qsort(tensors, count, sizeof(*tensors), compare);
+        for (size_t i = 0; i < count; i++)
+            expect_tensor(tensors[i]);
         for (size_t i = 0; i < count; i++)
             add_tensor(state, tensors[i]);
         print(out, XXH3_128bits_digest(state));

@@ -20,6 +20,8 @@
 
 enum phase { IDLE, ENCODE, DENOISE, DECODE, FINISHED };
 
+enum { WEIGHTS_BYTES = HYV_COMPONENTS * 64 };
+
 typedef struct pipeline {
     hyv_model model;
     const hyv_params *params;
@@ -27,8 +29,8 @@ typedef struct pipeline {
     hyv_log *log;
     hyv_backend *be;
     char device[64], name[256];
-    hyv_hashes hashes;
-    hyv_string weights; /* the same for people */
+    hyv_hashes hashes;           /* of the weights; empty until somebody needs them, */
+    char weights[WEIGHTS_BYTES]; /* and as lines for people */
 
     /* of one video */
     enum phase phase;
@@ -76,6 +78,15 @@ static void see_tile(void *opaque, int64_t done, int64_t tiles)
 {
     pipeline *p = opaque;
     report(p, HYV_PHASE_DECODE, done, tiles, (double)done / (double)tiles);
+}
+
+/* Says how long a piece of work took; the next begins. */
+static void took(pipeline *p, int err, const char *what, double *began)
+{
+    const double now = hyv_seconds();
+    if (err >= 0)
+        hyv_log_write(p->log, HYV_LEVEL_VERBOSE, "%s: %.2f s", what, now - *began);
+    *began = now;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -129,21 +140,25 @@ static void pipeline_close(void **self)
     pipeline_stop(p);
     hyv_backend_close(&p->be);
     hyv_model_close(&p->model);
-    hyv_string_free(&p->weights);
     hyv_free_host(p);
     *self = NULL;
 }
 
+/* Looks at pages all over the files: seconds if none of them is in memory. */
 static int take_fingerprints(pipeline *p)
 {
+    size_t length = 0;
+    if (p->hashes[HYV_COMPONENTS - 1][0])
+        return 0; /* taken before */
     for (int c = 0; c < HYV_COMPONENTS; c++) {
         if (hyv_fingerprint(p->hashes[c], p->model.file[c]) < 0)
-            p->weights.failed = true;
-        hyv_string_append(&p->weights, "%s%s %s", c ? "\n" : "",
-                          hyv_component_name((enum hyv_component)c), p->hashes[c]);
+            return hyv_log_error(p->log, -ENOMEM, "out of memory");
+        length += (size_t)snprintf(p->weights + length, sizeof(p->weights) - length, "%s%s %s",
+                                   c ? "\n" : "", hyv_component_name((enum hyv_component)c),
+                                   p->hashes[c]);
         hyv_checkpoint_drop(p->model.file[c]); /* the pages that were looked at */
     }
-    return p->weights.failed ? hyv_log_error(p->log, -ENOMEM, "out of memory") : 0;
+    return 0;
 }
 
 static int pipeline_open(void **self, const hyv_params *params, const hyv_run *run)
@@ -155,15 +170,15 @@ static int pipeline_open(void **self, const hyv_params *params, const hyv_run *r
     p->log = run->log;
     p->watch = (hyv_watch){p, see};
     p->hooks = (hyv_tile_hooks){.opaque = p, .progress = see_tile, .watch = &p->watch};
+    double began = hyv_seconds();
     int err = hyv_model_open(&p->model, params->model, &params->choice, p->log);
-    if (err >= 0)
-        err = take_fingerprints(p);
     if (err >= 0)
         err = open_backend(p, params);
     if (err < 0) {
         pipeline_close(self);
         return err;
     }
+    took(p, 0, "opening the model", &began);
     const char *name = *params->model ? params->model : p->model.parts.part[HYV_TRANSFORMER].path;
     const char *slash = strrchr(name, '/');
     snprintf(p->name, sizeof(p->name), "%s", slash && slash[1] ? slash + 1 : name);
@@ -261,7 +276,7 @@ static void fill_video(pipeline *p, const hyv_params *params, hyv_video *video)
                          .cfg = d->cfg,
                          .model = p->name,
                          .device = p->device,
-                         .weights = hyv_string_text(&p->weights)};
+                         .weights = p->weights};
     video->text_tokens = (int)(p->plan.positive.llm_count - p->plan.positive.crop);
     video->video_tokens = hyv_grid_rows(d->grid) / (patch * patch);
 }
@@ -359,9 +374,12 @@ static int pipeline_start(void *self, const hyv_params *params, hyv_video *video
                                          .cfg = params->cfg > 1.0 ? params->cfg : 1.0,
                                          .seed = params->seed};
     set_budget(p);
+    double began = hyv_seconds();
     int err = plan_grid(p, params, &p->plan.denoise.grid);
     if (err >= 0)
         err = plan_prompts(p, params);
+    if (err >= 0 && (params->checkpoint[0] || params->recipe[0]))
+        err = take_fingerprints(p);
     if (err >= 0)
         err = hyv_keeper_open(&p->keeper, params, &p->plan, p->hashes, c->dit.in_channels,
                               &p->plan.denoise.seed, p->log);
@@ -373,9 +391,11 @@ static int pipeline_start(void *self, const hyv_params *params, hyv_video *video
         hyv_log_write(p->log, HYV_LEVEL_WARNING,
                       "size %dx%d: the model was not trained for it; pictures may suffer",
                       params->width, params->height);
+    took(p, err, "planning", &began);
     fill_video(p, params, video);
     p->phase = p->keeper.found.step == params->steps ? DENOISE : ENCODE; /* latents are there */
     err = fill_costs(p, video);
+    took(p, err, "estimating times", &began);
     return err < 0 ? err : check_memory(p, params);
 }
 
@@ -400,12 +420,18 @@ static void unload(pipeline *p)
     hyv_network_unload(&p->network);
 }
 
-static int encode_with(pipeline *p, enum hyv_component component, hyv_conditioning *c,
-                       const hyv_prompt_tokens *tokens)
+static int encode_with(pipeline *p, enum hyv_component component)
 {
+    const hyv_text texts[2] = {{&p->plan.positive, &p->positive},
+                               {&p->plan.negative, &p->negative}};
+    const int count = p->plan.guided ? 2 : 1;
+    int err = 0;
     if (component == HYV_TEXT_ENCODER)
-        return hyv_condition_llama(c, p->be, p->network.net.llama, tokens, &p->watch, p->log);
-    return hyv_condition_clip(c, p->be, p->network.net.clip, tokens, &p->watch, p->log);
+        return hyv_condition_llama(texts, count, p->be, p->network.net.llama, &p->watch, p->log);
+    for (int i = 0; err >= 0 && i < count; i++)
+        err = hyv_condition_clip(texts[i].out, p->be, p->network.net.clip, texts[i].tokens,
+                                 &p->watch, p->log);
+    return err;
 }
 
 static int new_conditioning(pipeline *p, hyv_conditioning *c, const hyv_prompt_tokens *t)
@@ -415,19 +441,10 @@ static int new_conditioning(pipeline *p, hyv_conditioning *c, const hyv_prompt_t
     return err < 0 ? hyv_log_error(p->log, err, "out of memory for the text states") : 0;
 }
 
-/* Says how long a piece of work took; the next begins. */
-static void took(pipeline *p, int err, const char *what, double *began)
-{
-    const double now = hyv_seconds();
-    if (err >= 0)
-        hyv_log_write(p->log, HYV_LEVEL_VERBOSE, "%s: %.2f s", what, now - *began);
-    *began = now;
-}
-
 static int encode(pipeline *p)
 {
     const hyv_model_config *m = &p->model.config;
-    p->units = (m->llama.layers_used + m->clip.layers) * (p->plan.guided ? 2 : 1);
+    p->units = m->llama.layers_used + m->clip.layers * (p->plan.guided ? 2 : 1);
     p->units_done = 0;
     double began = hyv_seconds();
     int err = new_conditioning(p, &p->positive, &p->plan.positive);
@@ -435,10 +452,9 @@ static int encode(pipeline *p)
         err = new_conditioning(p, &p->negative, &p->plan.negative);
     for (int c = HYV_TEXT_ENCODER; err >= 0 && c <= HYV_TEXT_ENCODER_2; c++) {
         err = load(p, (enum hyv_component)c);
+        took(p, err, "loading", &began);
         if (err >= 0)
-            err = encode_with(p, (enum hyv_component)c, &p->positive, &p->plan.positive);
-        if (err >= 0 && p->plan.guided)
-            err = encode_with(p, (enum hyv_component)c, &p->negative, &p->plan.negative);
+            err = encode_with(p, (enum hyv_component)c);
         unload(p);
         took(p, err, hyv_component_name((enum hyv_component)c), &began);
     }
@@ -499,6 +515,8 @@ static int begin_decoding(pipeline *p)
     int err = take_latents(p);
     unload(p);
     hyv_denoiser_free(&p->denoiser);
+    if (err >= 0)
+        err = take_fingerprints(p); /* whoever gets frames may want to tag them */
     if (err >= 0)
         err = load(p, HYV_VAE);
     if (err >= 0) {

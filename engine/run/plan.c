@@ -41,7 +41,8 @@ size_t hyv_plan_room(const hyv_plan *plan, enum hyv_component component)
 /* How often a network runs through all its blocks. */
 static double passes(const hyv_plan *plan, enum hyv_component component)
 {
-    return (plan->guided && component != HYV_VAE ? 2.0 : 1.0) *
+    const bool twice = component == HYV_TEXT_ENCODER_2 || component == HYV_TRANSFORMER;
+    return (plan->guided && twice ? 2.0 : 1.0) *
            (component == HYV_TRANSFORMER ? plan->denoise.steps : 1.0);
 }
 
@@ -61,13 +62,20 @@ static void divide_memory(hyv_plan *plan, const hyv_network *n)
 static void add_work(hyv_work *work, const hyv_backend_stats *s, double times)
 {
     work->flops += times * s->flops;
-    work->calls += (uint64_t)(times * (double)s->calls);
-    for (int k = 0; k < HYV_KINDS; k++) {
-        const double sum = work->kind[k].flops + times * s->kind[k].flops;
-        if (s->kind[k].example_flops > work->kind[k].example_flops)
-            work->kind[k] = s->kind[k];
-        work->kind[k].flops = sum;
-    }
+    for (int k = 0; k < HYV_KINDS; k++)
+        for (int size = 0; size < HYV_SIZES; size++) {
+            work->done[k][size].count += (uint64_t)(times * (double)s->done[k][size].count);
+            work->done[k][size].work += times * s->done[k][size].work;
+        }
+}
+
+/* The largest calls of all networks. */
+static void keep_examples(hyv_plan *plan, const hyv_backend_stats *s)
+{
+    for (int k = 0; k < HYV_KINDS; k++)
+        for (int size = 0; size < HYV_SIZES; size++)
+            if (s->example[k][size].work > plan->example[k][size].work)
+                plan->example[k][size] = s->example[k][size];
 }
 
 /* Adds the operations that the backend has counted `times` times, and keeps the largest bytes. */
@@ -81,19 +89,24 @@ static void collect(hyv_cost *cost, hyv_backend *be, double times)
     if (scratch > cost->scratch)
         cost->scratch = scratch;
     be->stats.flops = be->stats.attention_flops = 0.0;
-    be->stats.calls = 0;
-    memset(be->stats.kind, 0, sizeof(be->stats.kind));
+    memset(be->stats.done, 0, sizeof(be->stats.done));
 }
 
-static int run_llama(hyv_cost *cost, hyv_backend *be, const hyv_network *n,
-                     const hyv_prompt_tokens *t)
+static int run_llama(hyv_cost *cost, hyv_backend *be, const hyv_network *n, const hyv_plan *plan)
 {
     const hyv_llama_config *c = &n->model->config.llama;
-    hyv_conditioning none = {.tokens = t->llm_count - t->crop, .width = c->width};
-    const size_t rows = (size_t)t->llm_count;
-    const size_t host = rows * (size_t)(2 * c->width + 2 * c->head_dim) * sizeof(float);
-    const int err = hyv_condition_llama(&none, be, n->net.llama, t, NULL, n->model->log);
-    cost->host = host > cost->host ? host : cost->host;
+    const hyv_prompt_tokens *tokens[2] = {&plan->positive, &plan->negative};
+    const int count = plan->guided ? 2 : 1;
+    hyv_conditioning none[2];
+    hyv_text texts[2];
+    for (int i = 0; i < 2; i++) {
+        none[i] =
+            (hyv_conditioning){.tokens = tokens[i]->llm_count - tokens[i]->crop, .width = c->width};
+        texts[i] = (hyv_text){tokens[i], &none[i]};
+    }
+    const size_t rows = (size_t)hyv_condition_rows(texts, count);
+    const int err = hyv_condition_llama(texts, count, be, n->net.llama, NULL, n->model->log);
+    cost->host = rows * (size_t)(2 * c->width + 2 * c->head_dim) * sizeof(float);
     collect(cost, be, 1.0);
     return err;
 }
@@ -160,15 +173,13 @@ static int run_network(hyv_cost *cost, hyv_backend *be, const hyv_network *n, co
     int err = 0;
     switch (n->component) {
     case HYV_TEXT_ENCODER:
-    case HYV_TEXT_ENCODER_2: {
-        int (*const run)(hyv_cost *, hyv_backend *, const hyv_network *,
-                         const hyv_prompt_tokens *) =
-            n->component == HYV_TEXT_ENCODER ? run_llama : run_clip;
-        err = run(cost, be, n, &plan->positive);
-        if (err >= 0 && plan->guided)
-            err = run(cost, be, n, &plan->negative);
+        err = run_llama(cost, be, n, plan);
         break;
-    }
+    case HYV_TEXT_ENCODER_2:
+        err = run_clip(cost, be, n, &plan->positive);
+        if (err >= 0 && plan->guided)
+            err = run_clip(cost, be, n, &plan->negative);
+        break;
     case HYV_TRANSFORMER:
         err = run_transformer(cost, be, n, plan);
         break;
@@ -182,6 +193,7 @@ static int run_network(hyv_cost *cost, hyv_backend *be, const hyv_network *n, co
 int hyv_plan_make(hyv_plan *plan, const hyv_model *m, const hyv_backend_config *config)
 {
     int err = 0;
+    memset(plan->example, 0, sizeof(plan->example));
     for (int c = 0; err >= 0 && c < HYV_COMPONENTS; c++) {
         hyv_cost *cost = &plan->network[c];
         hyv_backend *be = NULL;
@@ -194,6 +206,7 @@ int hyv_plan_make(hyv_plan *plan, const hyv_model *m, const hyv_backend_config *
         if (err >= 0) {
             cost->weights = hyv_weights_owned_bytes(n.weights);
             err = run_network(cost, be, &n, plan);
+            keep_examples(plan, &be->stats);
             divide_memory(plan, &n);
         }
         hyv_network_unload(&n);

@@ -11,11 +11,10 @@
 #include "model.h"
 #include "vae_tiles.h"
 
-/* Operators by kind, each kind with an example to be timed. */
+/* Operators by kind and size. */
 typedef struct hyv_work {
     double flops; /* of all operators */
-    uint64_t calls;
-    hyv_calls kind[HYV_KINDS];
+    hyv_calls done[HYV_KINDS][HYV_SIZES];
 } hyv_work;
 
 typedef struct hyv_cost {
@@ -38,6 +37,7 @@ typedef struct hyv_plan {
     hyv_tiling tiling;
     size_t budget, held;              /* bytes: that the process may hold, that it holds before */
     hyv_cost network[HYV_COMPONENTS]; /* of the whole video; bytes: the largest at a time */
+    hyv_example example[HYV_KINDS][HYV_SIZES]; /* of all networks */
 } hyv_plan;
 
 /* Fills the costs from the rest of the plan. config: of the CPU backend to come. */
@@ -50,9 +50,9 @@ size_t hyv_cost_bytes_least(const hyv_cost *cost);
 /* What the plan leaves a network's weights in the mapped file: see hyv_residency_fit. */
 size_t hyv_plan_room(const hyv_plan *plan, enum hyv_component component);
 
-/* Estimates of the time, from examples of the plan's own operators that run on `be` for less than a
- * second in all: seconds for each network, and for one denoising step. 0, or the backend's error.
- */
+/* Estimates of the time, from examples of the plan's own operators that run on `be` for about a
+ * fifth of a second in all: seconds for each network, and for one denoising step. 0, or the
+ * backend's error. */
 typedef struct hyv_plan_times {
     double network[HYV_COMPONENTS], step;
 } hyv_plan_times;

@@ -45,6 +45,8 @@ struct hyv_residency {
     int err;
     bool everything;
     int current;
+    void *opaque;
+    void (*arrived)(void *opaque, int index);
 
     /* the thread that reads ahead */
     bool running;
@@ -181,23 +183,27 @@ static void enter(void *opaque, int index)
         leave(r, r->current);
     }
     r->current = index;
-    if (!r->running)
-        return;
-    await(r, index);
-    const int next = next_missing(r, index);
-    if (next != NONE)
-        ask(r, next);
+    if (r->running) {
+        await(r, index);
+        const int next = next_missing(r, index);
+        if (next != NONE)
+            ask(r, next);
+    }
+    r->arrived(r->opaque, index);
 }
 
 /* ---- binding --------------------------------------------------------------------------------- */
 
-int hyv_residency_new(hyv_residency **out, hyv_backend *be, hyv_checkpoint *file)
+int hyv_residency_new(hyv_residency **out, hyv_backend *be, hyv_checkpoint *file, void *opaque,
+                      void (*arrived)(void *opaque, int index))
 {
     hyv_residency *r = *out = hyv_calloc(1, sizeof(*r));
     if (!r)
         return -ENOMEM;
     r->be = be;
     r->file = file;
+    r->opaque = opaque;
+    r->arrived = arrived;
     r->current = NONE;
     r->everything = true;
     hyv_residency_block(r, NULL, false);
@@ -216,14 +222,14 @@ void hyv_residency_free(hyv_residency **out)
     *out = NULL;
 }
 
-void hyv_residency_block(hyv_residency *r, hyv_block *out, bool once)
+int hyv_residency_block(hyv_residency *r, hyv_block *out, bool once)
 {
     if (r->count == r->capacity) {
         const int capacity = r->capacity ? 2 * r->capacity : 16;
         block *grown = hyv_realloc(r->blocks, (size_t)capacity, sizeof(*grown));
         if (!grown) {
             r->err = -ENOMEM;
-            return;
+            return 0;
         }
         r->blocks = grown;
         r->capacity = capacity;
@@ -237,6 +243,7 @@ void hyv_residency_block(hyv_residency *r, hyv_block *out, bool once)
     if (out)
         *out = (hyv_block){r, enter, r->count};
     r->count++;
+    return out ? r->count - 1 : 0;
 }
 
 void hyv_residency_add(hyv_residency *r, const void *data, size_t bytes)

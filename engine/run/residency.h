@@ -22,13 +22,15 @@ typedef struct hyv_residency_plan {
     bool everything; /* nothing is given back before the end but what is used once */
 } hyv_residency_plan;
 
-/* file and backend outlive it. -ENOMEM. */
-int hyv_residency_new(hyv_residency **r, hyv_backend *be, hyv_checkpoint *file);
+/* file and backend outlive it. arrived: called when a block is entered, once its bytes were asked
+ * for; not on a dry backend. -ENOMEM. */
+int hyv_residency_new(hyv_residency **r, hyv_backend *be, hyv_checkpoint *file, void *opaque,
+                      void (*arrived)(void *opaque, int index));
 void hyv_residency_free(hyv_residency **r);
 
 /* While binding: a block begins; without `out` its weights are always wanted. once: it is used in
- * one run only. */
-void hyv_residency_block(hyv_residency *r, hyv_block *out, bool once);
+ * one run only. Returns its index, 0 if it is always wanted. */
+int hyv_residency_block(hyv_residency *r, hyv_block *out, bool once);
 /* Mapped bytes that belong to the block. */
 void hyv_residency_add(hyv_residency *r, const void *data, size_t bytes);
 /* 0, or -ENOMEM if one of the calls above ran short. */

@@ -1,8 +1,8 @@
 /* Weights: from a checkpoint's tensors to what the kernels read.
  *
  * Plain matrices stay where the file lies in memory, in the type they are stored in; vectors become
- * f32; what needs another layout (see bind.h) is repacked once, row by row, without changing its
- * type, unless that would cut GGUF's blocks. Scaled fp8 as ComfyUI and Tencent publish it is a
+ * f32; what needs another layout (see bind.h) is repacked: when its block is entered, or at once if
+ * it is in none. Scaled fp8 as ComfyUI and Tencent publish it is a
  * matrix with a scale beside it. Knows files and types, not what a tensor is for.
  */
 #include "weights.h"
@@ -14,6 +14,24 @@
 #include "../../kernels/quant.h"
 #include "../base/json.h"
 #include "../base/util.h"
+#include "layout.h"
+
+enum { COMPLAINTS_MAX = 4, ROOMS_MAX = 8 };
+
+/* A matrix that is repacked each time its block is entered. */
+typedef struct late {
+    int block;
+    const hyv_tensor *tensor;
+    hyv_matrix_spec spec;
+    int64_t begin; /* row of the tensor */
+    void *data;    /* one of the rooms */
+} late;
+
+/* Backend memory for a repacked matrix of the block that is entered. */
+typedef struct room {
+    void *data;
+    size_t bytes;
+} room;
 
 struct hyv_weights {
     hyv_backend *be;
@@ -25,14 +43,17 @@ struct hyv_weights {
     int64_t owned_count, owned_capacity;
     size_t owned_bytes, mapped_bytes;
     hyv_residency *residency;
+    int block; /* that is being bound; 0: none */
+    late *late;
+    int64_t late_count, late_capacity;
+    room rooms[ROOMS_MAX];
+    int rooms_taken; /* by the block */
     int err;
     int64_t wrong;        /* missing and misshapen tensors */
     hyv_string complaint; /* the first few of them, for the message */
     void *report_opaque;
     hyv_weights_fault *report;
 };
-
-enum { COMPLAINTS_MAX = 4 };
 
 static void set_error(hyv_weights *w, int err)
 {
@@ -218,80 +239,78 @@ static bool check_matrix(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_s
     return ok;
 }
 
-/* What is still to be done to a tensor: some files have their rotary pairs in order already. */
-static hyv_layout layout_of(const hyv_tensor *t, const hyv_matrix_spec *s)
-{
-    return t->pairs && s->layout == HYV_LAYOUT_HALVES ? HYV_LAYOUT_PLAIN : s->layout;
-}
-
-/* Which row of the file's matrix row `row` of the kernels' is. */
-static int64_t source_row(const hyv_matrix_spec *s, int64_t row)
-{
-    if (s->layout == HYV_LAYOUT_HALVES) {
-        const int64_t head = row / s->detail, k = row % s->detail;
-        return head * s->detail + k / 2 + k % 2 * (s->detail / 2);
-    }
-    if (s->layout == HYV_LAYOUT_DEPTH_LAST) {
-        const int64_t channels = s->rows / s->detail;
-        return row % channels * s->detail + row / channels;
-    }
-    return row;
-}
-
-/* Elements of `size` bytes, (channel, tap) -> (tap, channel). */
-static void order_taps(uint8_t *dst, const uint8_t *src, const hyv_matrix_spec *s, size_t size)
-{
-    const int64_t channels = s->cols / s->detail;
-    for (int64_t c = 0; c < channels; c++)
-        for (int64_t tap = 0; tap < s->detail; tap++)
-            memcpy(dst + (size_t)(tap * channels + c) * size,
-                   src + (size_t)(c * s->detail + tap) * size, size);
-}
-
-/* Row `row` of the kernels' matrix, of type `type`, from the file's, in which ours begins at row
- * `begin`. A row keeps the file's type, whole blocks of it if it has blocks; where that cannot be
- * it becomes f32, by way of `values` [cols]. */
-static void repack_row(uint8_t *dst, const hyv_tensor *t, const hyv_matrix_spec *s, int64_t begin,
-                       int64_t row, hyv_type type, float *values)
-{
-    const int64_t first = (begin + source_row(s, row)) * s->cols;
-    const uint8_t *src = t->data;
-    if (type == t->type) {
-        src += hyv_type_step(type, first);
-    } else {
-        hyv_decode(values, t->data, t->type, first, s->cols);
-        src = (const uint8_t *)values;
-    }
-    if (s->layout == HYV_LAYOUT_TAPS)
-        order_taps(dst, src, s, hyv_type_bytes(type));
-    else
-        memcpy(dst, src, hyv_type_size(type, s->cols));
-}
-
 /* A copy of the matrix in the kernels' layout, in backend memory. */
-static void *repack(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_spec *s, int64_t begin,
-                    hyv_type type)
+static void *repack(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_spec *s, int64_t begin)
 {
-    const size_t row_bytes = hyv_type_size(type, s->cols);
-    uint8_t *device = own(w, (size_t)s->rows * row_bytes);
+    const hyv_type type = hyv_layout_type(t, s);
+    const size_t bytes = (size_t)s->rows * hyv_type_size(type, s->cols);
+    uint8_t *device = own(w, bytes);
     if (!device || w->be->ops->dry)
         return device;
     const bool direct = w->be->ops->host_memory;
-    uint8_t *host = direct ? device : hyv_malloc((size_t)s->rows, row_bytes);
+    uint8_t *host = direct ? device : hyv_malloc(1, bytes);
     float *values = type == t->type ? NULL : hyv_malloc((size_t)s->cols, sizeof(*values));
     if (!host || (type != t->type && !values)) {
         set_error(w, -ENOMEM);
         device = NULL;
     } else {
-        for (int64_t row = 0; row < s->rows; row++)
-            repack_row(host + (size_t)row * row_bytes, t, s, begin, row, type, values);
+        hyv_layout_copy(host, t, s, begin, values);
         if (!direct)
-            w->be->ops->fetch(w->be, device, host, (size_t)s->rows * row_bytes);
+            w->be->ops->fetch(w->be, device, host, bytes);
     }
     hyv_free_host(values);
     if (!direct)
         hyv_free_host(host);
     return device;
+}
+
+/* Part of the file that is used, in place or when its block is entered. */
+static void use_mapped(hyv_weights *w, const void *data, size_t bytes)
+{
+    w->mapped_bytes += bytes;
+    hyv_residency_add(w->residency, data, bytes);
+}
+
+/* The room for the next copy of the block that is being bound, which other blocks use as well. */
+static void *shared_room(hyv_weights *w, size_t bytes)
+{
+    room *r = &w->rooms[w->rooms_taken++];
+    if (r->bytes < bytes)
+        *r = (room){own(w, bytes), bytes};
+    return r->data;
+}
+
+/* A copy that is made when its block is entered: a start does not wait for those of all blocks, and
+ * only one block's are there at a time. */
+static void *repack_late(hyv_weights *w, const hyv_tensor *t, const hyv_matrix_spec *s,
+                         int64_t begin)
+{
+    const size_t bytes = hyv_type_size(t->type, s->rows * s->cols);
+    if (w->late_count == w->late_capacity) {
+        const int64_t capacity = w->late_capacity ? 2 * w->late_capacity : 64;
+        late *grown = hyv_realloc(w->late, (size_t)capacity, sizeof(*grown));
+        if (!grown) {
+            set_error(w, -ENOMEM);
+            return NULL;
+        }
+        w->late = grown;
+        w->late_capacity = capacity;
+    }
+    use_mapped(w, (const uint8_t *)t->data + hyv_type_step(t->type, begin * s->cols), bytes);
+    void *data = shared_room(w, bytes);
+    w->late[w->late_count++] = (late){w->block, t, *s, begin, data};
+    return data;
+}
+
+/* The block's weights are wanted and can be read. */
+static void arrive(void *opaque, int index)
+{
+    const hyv_weights *w = opaque;
+    for (int64_t i = 0; i < w->late_count; i++) {
+        const late *l = &w->late[i];
+        if (l->block == index)
+            hyv_layout_copy(l->data, l->tensor, &l->spec, l->begin, NULL);
+    }
 }
 
 static hyv_tensor *find_beside(hyv_weights *w, const char *module, const char *suffix,
@@ -373,26 +392,27 @@ static void bind_bias(hyv_weights *w, hyv_weight *out, const char *module, const
         complain_shape(w, t, &rows, 1);
         return;
     }
-    out->bias = load_vector(w, t, first, s->rows, layout_of(t, s), s->detail);
+    out->bias = load_vector(w, t, first, s->rows, hyv_layout_needed(t, s), s->detail);
 }
 
 /* The matrix itself: where it lies, or a copy if the kernels need another layout. */
 static void bind_data(hyv_weights *w, hyv_weight *out, const hyv_tensor *t,
                       const hyv_matrix_spec *s, int64_t begin)
 {
-    const bool blocks = !hyv_type_is_float(t->type);
-    const bool cut = s->layout == HYV_LAYOUT_TAPS || s->cols % hyv_type_block(t->type) != 0;
-    const hyv_type type = blocks && cut ? HYV_F32 : t->type;
+    const hyv_type type = hyv_layout_type(t, s);
     const size_t bytes = hyv_type_size(type, s->rows * s->cols);
+    const bool in_place = w->be->ops->dry || w->be->ops->host_memory;
     void *data;
-    if (s->layout != HYV_LAYOUT_PLAIN || type != t->type) {
-        data = repack(w, t, s, begin, type);
+    if (type != t->type) {
+        data = repack(w, t, s, begin);
+    } else if (s->layout != HYV_LAYOUT_PLAIN) {
+        const bool waits = in_place && w->block > 0 && w->rooms_taken < ROOMS_MAX;
+        data = waits ? repack_late(w, t, s, begin) : repack(w, t, s, begin);
     } else {
         const uint8_t *src = (const uint8_t *)t->data + hyv_type_step(type, begin * s->cols);
         data = (void *)(uintptr_t)src;
-        if (w->be->ops->dry || w->be->ops->host_memory) {
-            w->mapped_bytes += bytes;
-            hyv_residency_add(w->residency, src, bytes);
+        if (in_place) {
+            use_mapped(w, src, bytes);
         } else {
             data = own(w, bytes);
             if (data)
@@ -413,7 +433,7 @@ static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const
     const int64_t begin = t ? first_row(&place, s, t->rank ? t->shape[0] : 0, &rows) : 0;
     if (t && check_matrix(w, t, s, rows)) {
         hyv_matrix_spec spec = *s;
-        spec.layout = layout_of(t, s);
+        spec.layout = hyv_layout_needed(t, s);
         bind_data(w, out, t, &spec, begin);
         check_quantisation(w, module);
         bind_scale(w, out, module, s);
@@ -424,8 +444,9 @@ static void bind_matrix(void *opaque, hyv_weight *out, const char *module, const
 
 static void bind_block(void *opaque, hyv_block *out, bool once)
 {
-    const hyv_weights *w = opaque;
-    hyv_residency_block(w->residency, out, once);
+    hyv_weights *w = opaque;
+    w->block = hyv_residency_block(w->residency, out, once);
+    w->rooms_taken = 0;
 }
 
 int hyv_weights_new(hyv_weights **out, hyv_backend *be, hyv_checkpoint *checkpoint,
@@ -440,7 +461,7 @@ int hyv_weights_new(hyv_weights **out, hyv_backend *be, hyv_checkpoint *checkpoi
     w->component = component;
     w->names = *names;
     w->log = log;
-    if (hyv_residency_new(&w->residency, be, checkpoint) < 0) {
+    if (hyv_residency_new(&w->residency, be, checkpoint, w, arrive) < 0) {
         hyv_weights_free(out);
         return -ENOMEM;
     }
@@ -456,6 +477,7 @@ void hyv_weights_free(hyv_weights **weights)
     for (int64_t i = 0; i < w->owned_count; i++)
         hyv_free(w->be, w->owned[i]);
     hyv_free_host(w->owned);
+    hyv_free_host(w->late);
     hyv_string_free(&w->complaint);
     hyv_free_host(w);
     *weights = NULL;

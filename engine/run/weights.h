@@ -2,8 +2,9 @@
  * model's bind list.
  *
  * On a backend whose memory is the host's, plain matrices stay views into the mapped file in the
- * type they were stored in; vectors become f32, and what needs another layout is repacked once,
- * keeping its type (f32 where that would cut GGUF's blocks). On a dry backend everything but
+ * type they were stored in; vectors become f32, and what needs another layout is repacked,
+ * keeping its type (f32 where that would cut GGUF's blocks): once, or for a block of weights each
+ * time it is entered. On a dry backend everything but
  * reading is done: shapes are checked and bytes counted, which is how a plan is made before
  * anything is allocated. Knows files and types, not what a tensor is for.
  */
@@ -34,8 +35,8 @@ int hyv_weights_status(hyv_weights *w);
 /* Which of the weights used in place are in memory; lives as long as the set. */
 hyv_residency *hyv_weights_residency(hyv_weights *w);
 
-/* Bytes allocated on the backend (converted, repacked), and bytes used in place in the mapped file.
- */
+/* Bytes allocated on the backend (converted, repacked), and bytes of the mapped file that are read
+ * in place or when their block is entered. */
 size_t hyv_weights_owned_bytes(const hyv_weights *w);
 size_t hyv_weights_mapped_bytes(const hyv_weights *w);
 

@@ -87,29 +87,43 @@ static void count(hyv_backend *be, size_t shared, size_t with_one)
         s->thread = with_one - shared;
 }
 
-/* Counts a call, which becomes its kind's example if it is the largest. The front door has added
- * its operations already. */
-static void note(hyv_backend *be, hyv_kind kind, double flops, hyv_calls call)
-{
-    hyv_calls *all = &be->stats.kind[kind];
-    const double sum = all->flops + flops;
-    if (flops > all->example_flops) {
-        *all = call;
-        all->example_flops = flops;
-    }
-    all->flops = sum;
-}
-
 static double volume(hyv_mat m)
 {
     return (double)m.rows * (double)m.cols;
+}
+
+/* Elements of a product's result as they are computed. */
+static double whole(hyv_mat y)
+{
+    return (double)y.rows * (double)((y.cols + HYV_KIND_COLS - 1) / HYV_KIND_COLS * HYV_KIND_COLS);
+}
+
+/* Sizes: below 4^6, below 4^7, ... */
+static int size_of(double work)
+{
+    int size = 0;
+    for (double most = 4096.0; work >= most && size < HYV_SIZES - 1; most *= 4.0)
+        size++;
+    return size;
+}
+
+/* Counts a call, which becomes an example if it is the largest. */
+static void note(hyv_backend *be, hyv_kind kind, hyv_example call)
+{
+    const int size = size_of(call.work);
+    hyv_calls *done = &be->stats.done[kind][size];
+    hyv_example *example = &be->stats.example[kind][size];
+    done->count++;
+    done->work += call.work;
+    if (call.work > example->work)
+        *example = call;
 }
 
 static void null_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W)
 {
     const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
     note(be, y.rows <= HYV_KIND_ROWS_FEW ? HYV_KIND_LINEAR_FEW : HYV_KIND_LINEAR,
-         2.0 * volume(y) * (double)x.cols, (hyv_calls){.y = y, .x = x, .weight = *W});
+         (hyv_example){.work = 2.0 * whole(y) * (double)x.cols, .y = y, .x = x, .weight = *W});
     count(be, hyv_cpu_linear_scratch(gemm, y.rows, y.cols, x.cols, 0),
           hyv_cpu_linear_scratch(gemm, y.rows, y.cols, x.cols, 1));
 }
@@ -119,8 +133,13 @@ static void null_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight 
 {
     const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
     (void)stride;
-    note(be, HYV_KIND_CONV, 2.0 * volume(y) * (double)W->w.cols,
-         (hyv_calls){.y = y, .x = x, .weight = *W, .grid = grid, .kernel = kernel});
+    note(be, HYV_KIND_CONV,
+         (hyv_example){.work = 2.0 * whole(y) * (double)W->w.cols,
+                       .y = y,
+                       .x = x,
+                       .weight = *W,
+                       .grid = grid,
+                       .kernel = kernel});
     count(be, hyv_cpu_conv3d_scratch(gemm, y.rows, y.cols, W->w.cols, 0),
           hyv_cpu_conv3d_scratch(gemm, y.rows, y.cols, W->w.cols, 1));
 }
@@ -130,8 +149,12 @@ static void null_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv
 {
     const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
     (void)v;
-    note(be, HYV_KIND_ATTENTION, 4.0 * volume(q) * (double)k.rows * (causal ? 0.5 : 1.0),
-         (hyv_calls){.y = y, .x = q, .k = k, .heads = heads, .causal = causal});
+    note(be, HYV_KIND_ATTENTION,
+         (hyv_example){.work = 4.0 * volume(q) * (double)k.rows * (causal ? 0.5 : 1.0),
+                       .y = y,
+                       .x = q,
+                       .k = k,
+                       .heads = heads});
     count(be, hyv_cpu_attention_scratch(gemm, k.rows, q.cols / heads, 0),
           hyv_cpu_attention_scratch(gemm, k.rows, q.cols / heads, 1));
 }
@@ -139,65 +162,87 @@ static void null_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv
 static void null_layer_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_affine *affine,
                             float eps)
 {
-    (void)be, (void)y, (void)x, (void)affine, (void)eps;
+    (void)affine, (void)eps;
+    note(be, HYV_KIND_LAYER_NORM, (hyv_example){.work = volume(y), .y = y, .x = x});
 }
 
 static void null_rms_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const float *weight, int64_t width,
                           float eps)
 {
-    (void)be, (void)y, (void)x, (void)weight, (void)width, (void)eps;
+    (void)weight, (void)eps;
+    note(be, HYV_KIND_RMS_NORM, (hyv_example){.work = volume(y), .y = y, .x = x, .width = width});
 }
 
 static void null_group_norm(hyv_backend *be, hyv_mat y, hyv_mat x, int groups,
                             const hyv_affine *affine, float eps)
 {
-    (void)y, (void)affine, (void)eps;
+    (void)affine, (void)eps;
+    note(be, HYV_KIND_GROUP_NORM,
+         (hyv_example){.work = volume(y), .y = y, .x = x, .width = x.cols / groups});
     count(be, hyv_cpu_group_norm_scratch(x.rows, x.cols, groups, 0),
           hyv_cpu_group_norm_scratch(x.rows, x.cols, groups, 1));
 }
 
+static void move(hyv_backend *be, hyv_mat y)
+{
+    note(be, HYV_KIND_MOVE, (hyv_example){.work = volume(y), .y = y, .x = y});
+}
+
 static void null_modulate(hyv_backend *be, hyv_mat y, hyv_mat scale, hyv_mat shift)
 {
-    (void)be, (void)y, (void)scale, (void)shift;
+    (void)scale, (void)shift;
+    move(be, y);
 }
 
 static void null_rope(hyv_backend *be, hyv_mat x, hyv_rope_table table)
 {
-    (void)be, (void)x, (void)table;
+    (void)table;
+    move(be, x);
 }
 
 static void null_act(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat mul, hyv_activation f)
 {
-    (void)be, (void)y, (void)x, (void)mul, (void)f;
+    (void)mul;
+    note(be, f == HYV_SILU ? HYV_KIND_SILU : HYV_KIND_ACT,
+         (hyv_example){.work = volume(y), .y = y, .x = x, .f = f});
 }
 
 static void null_add(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat gate)
 {
-    (void)be, (void)y, (void)x, (void)gate;
+    (void)x, (void)gate;
+    move(be, y);
 }
 
 static void null_copy(hyv_backend *be, hyv_mat y, hyv_mat x)
 {
-    (void)be, (void)y, (void)x;
+    (void)x;
+    move(be, y);
 }
 
 static void null_upsample(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, bool time)
 {
-    (void)be, (void)y, (void)x, (void)grid, (void)time;
+    (void)x, (void)grid, (void)time;
+    move(be, y);
 }
 
 static void null_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid factor,
                          hyv_shuffle_dir dir)
 {
-    (void)be, (void)y, (void)x, (void)grid, (void)factor, (void)dir;
+    (void)x, (void)grid, (void)factor, (void)dir;
+    move(be, y);
 }
 
 static void null_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W,
                                  hyv_grid grid, bool time)
 {
     const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
-    note(be, HYV_KIND_UPSAMPLE_CONV, 2.0 * volume(y) * (double)((time ? 8 : 12) * x.cols),
-         (hyv_calls){.y = y, .x = x, .weight = *W, .grid = grid, .time = time});
+    note(be, HYV_KIND_UPSAMPLE_CONV,
+         (hyv_example){.work = 2.0 * whole(y) * (double)((time ? 8 : 12) * x.cols),
+                       .y = y,
+                       .x = x,
+                       .weight = *W,
+                       .grid = grid,
+                       .time = time});
     count(be, hyv_cpu_upsample_conv3d_scratch(gemm, y.cols, x.cols, grid, time, 0),
           hyv_cpu_upsample_conv3d_scratch(gemm, y.cols, x.cols, grid, time, 1));
 }

@@ -49,6 +49,35 @@ static void block(hyv_backend *be, hyv_mat x)
     hyv_release(be, mark);
 }
 
+static hyv_calls all_sizes(const hyv_backend *be, hyv_kind kind)
+{
+    hyv_calls sum = {0};
+    for (int size = 0; size < HYV_SIZES; size++) {
+        const hyv_calls *c = &be->stats.done[kind][size];
+        const hyv_example *e = &be->stats.example[kind][size];
+        sum.count += c->count;
+        sum.work += c->work;
+        CHECK((e->work > 0.0) == (c->count > 0) && e->work <= c->work);
+        CHECK(size == 0 || e->work == 0.0 || e->work > be->stats.example[kind][size - 1].work);
+    }
+    return sum;
+}
+
+/* The calls of 60 blocks by kind, each among others of its size. */
+static void check_calls(const hyv_backend *be, double attention, double products)
+{
+    const uint64_t chunks = (IMAGE + TEXT + CHUNK - 1) / CHUNK;
+    const double elements = 60.0 * (double)(IMAGE + TEXT);
+    const hyv_calls linear = all_sizes(be, HYV_KIND_LINEAR);
+    const hyv_calls norm = all_sizes(be, HYV_KIND_RMS_NORM), act = all_sizes(be, HYV_KIND_ACT);
+    CHECK(linear.count == 60 * 4 * chunks && fabs(linear.work / products - 1.0) < 1e-12);
+    CHECK(fabs(all_sizes(be, HYV_KIND_ATTENTION).work / attention - 1.0) < 1e-12);
+    CHECK(all_sizes(be, HYV_KIND_LAYER_NORM).work == elements * WIDTH);
+    CHECK(norm.count == 120 && norm.work == 2.0 * elements * WIDTH);
+    CHECK(act.count == 60 * chunks && act.work == elements * MLP);
+    CHECK(all_sizes(be, HYV_KIND_SILU).count == 0 && all_sizes(be, HYV_KIND_CONV).count == 0);
+}
+
 static void test_13b(void)
 {
     const double n = IMAGE + TEXT, width = WIDTH;
@@ -69,6 +98,7 @@ static void test_13b(void)
                   be->stats.flops < (attention + products) * 1.01,
               "%g flops", be->stats.flops);
     const size_t rows = IMAGE + TEXT;
+    check_calls(be, attention, products);
     CHECK(be->stats.arena_bytes_max == rows * WIDTH * 4 * 5 + (size_t)CHUNK * MLP * sizeof(float));
     CHECK(hyv_mark(be) == rows * WIDTH * 4);
     CHECK(be->ops->scratch(be) > rows * 128 * 2 * sizeof(float)); /* a head's keys and values */
@@ -116,6 +146,27 @@ static void an_attention(hyv_backend *be, hyv_mat m)
                   hyv_cols(k, 0, 20), hyv_cols(v, 0, 20), 3, 0);
 }
 
+/* Columns of products count in whole groups, small calls apart from large ones. */
+static void test_sizes(void)
+{
+    hyv_backend *be = NULL;
+    float somewhere[4];
+    CHECK(hyv_backend_open(&be, "null", &(hyv_backend_config){.threads = 1}) == 0);
+    const hyv_mat x = hyv_new(be, 100, 64), y = hyv_new(be, 100, 3);
+    const hyv_weight w = {.w = {somewhere, 3, 64, 64, HYV_F32}};
+    hyv_linear(be, y, x, &w);
+    hyv_linear(be, hyv_rows(y, 0, 64), hyv_rows(x, 0, 64), &w);
+    hyv_act(be, hyv_rows(x, 0, 1), hyv_rows(x, 0, 1), HYV_NO_MAT, HYV_SILU);
+    hyv_act(be, x, x, HYV_NO_MAT, HYV_SILU);
+    hyv_copy(be, hyv_rows(x, 0, 1), hyv_rows(x, 1, 1));
+    CHECK(all_sizes(be, HYV_KIND_LINEAR).work == 2.0 * 100 * 32 * 64);
+    CHECK(all_sizes(be, HYV_KIND_LINEAR_FEW).work == 2.0 * 64 * 32 * 64);
+    CHECK(be->stats.done[HYV_KIND_SILU][0].work == 64 &&
+          be->stats.done[HYV_KIND_SILU][1].work == 6400);
+    CHECK(all_sizes(be, HYV_KIND_MOVE).count == 1 && all_sizes(be, HYV_KIND_ACT).count == 0);
+    hyv_backend_close(&be);
+}
+
 static void a_group_norm(hyv_backend *be, hyv_mat m)
 {
     hyv_group_norm(be, m, m, 4, NULL, 1e-6f);
@@ -152,6 +203,7 @@ static void test_scratch(int threads, const char *isa, hyv_precision precision)
 int main(void)
 {
     test_13b();
+    test_sizes();
     for (int threads = 1; threads <= 7; threads += 3) {
         test_scratch(threads, "auto", HYV_PRODUCTS_FP32);
         test_scratch(threads, "auto", HYV_PRODUCTS_BF16);

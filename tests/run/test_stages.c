@@ -70,7 +70,7 @@ static void encode(hyv_conditioning *out, hyv_model *m, hyv_backend *be, const c
     CHECK(hyv_conditioning_new(out, t.llm_count - t.crop, m->config.llama.width,
                                m->config.clip.width) == 0);
     CHECK(hyv_network_load(&n, m, HYV_TEXT_ENCODER, be) >= 0);
-    CHECK(hyv_condition_llama(out, be, n.net.llama, &t, NULL, &test_log) >= 0);
+    CHECK(hyv_condition_llama(&(hyv_text){&t, out}, 1, be, n.net.llama, NULL, &test_log) >= 0);
     hyv_network_unload(&n);
     CHECK(hyv_network_load(&n, m, HYV_TEXT_ENCODER_2, be) >= 0);
     CHECK(hyv_condition_clip(out, be, n.net.clip, &t, NULL, &test_log) >= 0);
@@ -84,6 +84,45 @@ static void encode(hyv_conditioning *out, hyv_model *m, hyv_backend *be, const c
     want = golden_floats(g, name, &count);
     if (want)
         golden_compare(name, out->pooled, want, count, POOLED_TOLERANCE);
+}
+
+/* Two texts in one run, whatever their lengths, have the states that each has alone. */
+static void check_together(hyv_model *m, hyv_backend *be, const char *prompts[2],
+                           enum hyv_template which)
+{
+    static hyv_prompt_tokens tokens[2];
+    hyv_conditioning alone[2], together[2];
+    hyv_text texts[2];
+    hyv_network n = {0};
+    const size_t width = (size_t)m->config.llama.width * sizeof(float);
+    CHECK(hyv_network_load(&n, m, HYV_TEXT_ENCODER, be) >= 0);
+    for (int i = 0; i < 2; i++) {
+        hyv_prompt_tokens *t = &tokens[i];
+        CHECK(hyv_prompt_encode(t, m->llm_tokens, m->clip_tokens, prompts[i], which, &test_log) >=
+              0);
+        for (int k = 0; k < 2; k++)
+            CHECK(hyv_conditioning_new(k ? &together[i] : &alone[i], t->llm_count - t->crop,
+                                       m->config.llama.width, m->config.clip.width) == 0);
+        CHECK(hyv_condition_llama(&(hyv_text){t, &alone[i]}, 1, be, n.net.llama, NULL, &test_log) >=
+              0);
+        texts[i] = (hyv_text){t, &together[i]};
+    }
+    const double before = be->stats.flops;
+    CHECK(hyv_condition_llama(texts, 2, be, n.net.llama, NULL, &test_log) >= 0);
+    const double both = be->stats.flops - before;
+    CHECK(hyv_condition_llama(texts, 1, be, n.net.llama, NULL, &test_log) >= 0);
+    CHECK(hyv_condition_llama(texts + 1, 1, be, n.net.llama, NULL, &test_log) >= 0);
+    /* Most of these short texts is their template. */
+    CHECK(both < 0.7 * (be->stats.flops - before - both));
+    for (int i = 0; i < 2; i++) {
+        const hyv_conditioning *a = &alone[i], *b = &together[i];
+        CHECK_MSG(memcmp(a->states, b->states, (size_t)a->tokens * width) == 0 &&
+                      memcmp(a->mean, b->mean, width) == 0,
+                  "\"%s\" has other states beside \"%s\"", prompts[i], prompts[!i]);
+        hyv_conditioning_free(&alone[i]);
+        hyv_conditioning_free(&together[i]);
+    }
+    hyv_network_unload(&n);
 }
 
 static void check_start(hyv_denoiser *d, hyv_checkpoint *g, int64_t rows, int64_t channels)
@@ -294,10 +333,15 @@ int main(int argc, char **argv)
     golden_case c;
     if (!CHECK(hyv_backend_open(&be, "cpu", &config) == 0) ||
         !CHECK(hyv_arena_resize(be, (size_t)64 << 20) == 0) ||
-        !CHECK(hyv_model_open(&m, GOLDEN_FOLDER "/t2v", NULL, &test_log) >= 0) || !golden_open(&all))
+        !CHECK(hyv_model_open(&m, GOLDEN_FOLDER "/t2v", NULL, &test_log) >= 0) ||
+        !golden_open(&all))
         return check_done();
     check_tables(&m);
     check_one_call(&m, be);
+    static const char *texts[] = {"", "a", "blurry, low quality", "A cat walks on the grass.", ""};
+    for (int i = 0; i < 4; i++)
+        for (int which = HYV_TEMPLATE_VIDEO; which <= HYV_TEMPLATE_IMAGE; which++)
+            check_together(&m, be, texts + i, (enum hyv_template)which);
     while (golden_next(&all, &c))
         if (strcmp(c.model, "t2v") == 0 && strcmp(c.name, "t2v_en_g6000") != 0)
             check_case(&m, be, &c);

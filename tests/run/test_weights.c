@@ -145,6 +145,51 @@ static void test_binding(const char *path)
     unlink(path);
 }
 
+/* Matrices of blocks are repacked as their block is entered, into memory that the blocks share. */
+static void test_late(const char *path)
+{
+    static const int64_t shape[2] = {ROWS, COLS};
+    static const float bias[ROWS]; /* all the same, whatever the order */
+    static const char *const names[] = {"a.weight", "b.weight"};
+    const hyv_matrix_spec s = {
+        .rows = ROWS, .cols = COLS, .layout = HYV_LAYOUT_HALVES, .detail = HEAD};
+    const size_t bytes = ROWS * COLS * sizeof(float);
+    float *values = malloc(2 * bytes);
+    gguf_file f = {0};
+    hyv_backend *be = NULL;
+    hyv_checkpoint *c = NULL;
+    hyv_weights *w = NULL;
+    hyv_block block[2];
+    hyv_weight out[2];
+    check_random random = {5};
+    for (int i = 0; i < 2 * ROWS * COLS; i++)
+        values[i] = check_random_normal(&random);
+    gguf_key_string(&f, "general.architecture", "hyvid");
+    for (int i = 0; i < 2; i++)
+        gguf_tensor(&f, names[i], 2, shape, HYV_F32, values + i * ROWS * COLS);
+    gguf_write(&f, path);
+    CHECK(hyv_backend_open(&be, "cpu", &(hyv_backend_config){.threads = 1}) == 0);
+    CHECK(hyv_checkpoint_open(&c, path, &test_log) == 0);
+    CHECK(hyv_weights_new(&w, be, c, &own_names, "model", &test_log) == 0);
+    const hyv_binder b = hyv_weights_binder(w);
+    for (int i = 0; i < 2; i++) {
+        hyv_bind_block(&b, &block[i], false);
+        hyv_bind_matrix(&b, &out[i], &s, "%c", "ab"[i]);
+        out[i].bias = bias;
+    }
+    CHECK(hyv_weights_status(w) == 0 && out[0].w.data == out[1].w.data);
+    CHECK(hyv_weights_owned_bytes(w) == bytes && hyv_weights_mapped_bytes(w) == 2 * bytes);
+    for (int round = 0; round < 4; round++) {
+        const int i = round & 1;
+        hyv_enter(be, &block[i]);
+        check_values(&out[i], values + i * ROWS * COLS, bias, &s, names[i]);
+    }
+    hyv_weights_free(&w);
+    hyv_checkpoint_close(&c);
+    hyv_backend_close(&be);
+    free(values);
+}
+
 /* ---- pipelines ---- */
 
 /* Blocks for the values x: encoded where there is an encoder, else random ones of their size. */
@@ -386,6 +431,7 @@ int main(void)
     if (!CHECK(file >= 0))
         return check_done();
     close(file);
+    test_late(path);
     test_binding(path);
     test_wide();
     test_golden();
