@@ -24,10 +24,10 @@ CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(OPT) -g -fPIC -fvis
              -DHYV_DATADIR='"$(PREFIX)/share/hunyuanvideo"' $(DEPS_CFLAGS) $(SANITIZE) $(ISA_FLAGS) $(CFLAGS)
 LDFLAGS_ALL = $(SANITIZE) $(LDFLAGS)
 
-LIB_SRC := $(filter-out engine/cli.c engine/cli/%,$(wildcard engine/*.c engine/*/*.c)) \
+CLI_SRC := $(wildcard engine/cli*.c)
+LIB_SRC := $(wildcard engine/*/*.c) $(filter-out $(CLI_SRC),$(wildcard engine/*.c)) \
            $(wildcard kernels/*.c kernels/*/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
-CLI_SRC := engine/cli.c $(wildcard engine/cli/*.c)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/obj/%.o)
 
 TEST_SRC := $(wildcard tests/*/test_*.c tests/*/check_*.c)

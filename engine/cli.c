@@ -1,14 +1,14 @@
 /* hyv: the library as a program, through its public header alone.
  *
  * generate writes a video, plan says what it would take, info and doctor look into a model (see
- * cli/inspect.c), options lists the option table. Files appear whole or not at all: frames go to a
+ * cli_inspect.c), options lists the option table. Files appear whole or not at all: frames go to a
  * temporary name that is renamed at the end and removed on failure or signal. Exit status: 0 done,
  * 1 failed, 2 wrong command line, 128 + signal if stopped (130, 143). Must not know what any engine
  * option means, but for prompts and sizes, which have a notation of their own here.
  */
 #include "hunyuanvideo.h"
 
-#include "cli/inspect.h"
+#include "cli_inspect.h"
 
 #include <errno.h>
 #include <getopt.h>

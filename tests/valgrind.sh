@@ -29,6 +29,8 @@ check 'generate' 0 generate -p 'a cat' $tiny --isa avx2 --threads 2 -o -
 check 'generate with guidance' 0 generate -p 'a cat' --negative dog --cfg 2 $tiny --isa c -o -
 check 'plan' 0 plan -p 'a cat' $tiny --isa avx2
 check 'info' 0 info tests/golden/t2v
+check 'doctor' 0 doctor tests/golden/t2v --json
+check 'doctor of another model' 1 doctor tests/golden/i2v_concat
 check 'test model' 0 generate -p x --model test --width 64 --height 64 --frames 5 -o -
 check 'failing model' 1 generate -p x --model test --width 64 --height 64 --frames 5 --test_fail 2 -o -
 check 'missing model' 1 generate -p x --model /nonexistent -o -

@@ -81,55 +81,13 @@ static int check_scheduler(const char *path, hyv_log *log)
     return hyv_config_scheduler(&shift, path, log);
 }
 
-#define NUMBER(part, member) offsetof(hyv_model_config, part.member)
-
-/* Numbers that stand in a config.json and that shapes tell as well. */
-static const struct number {
-    enum hyv_component component;
-    const char *key;
-    size_t offset;
-} numbers[] = {
-    {HYV_TRANSFORMER, "in_channels", NUMBER(dit, in_channels)},
-    {HYV_TRANSFORMER, "out_channels", NUMBER(dit, out_channels)},
-    {HYV_TRANSFORMER, "attention_head_dim", NUMBER(dit, head_dim)},
-    {HYV_TRANSFORMER, "num_attention_heads", NUMBER(dit, heads)},
-    {HYV_TRANSFORMER, "num_layers", NUMBER(dit, double_blocks)},
-    {HYV_TRANSFORMER, "num_single_layers", NUMBER(dit, single_blocks)},
-    {HYV_TRANSFORMER, "num_refiner_layers", NUMBER(dit, refiner_blocks)},
-    {HYV_TRANSFORMER, "text_embed_dim", NUMBER(dit, text_width)},
-    {HYV_TRANSFORMER, "pooled_projection_dim", NUMBER(dit, pooled_width)},
-    {HYV_TRANSFORMER, "patch_size", NUMBER(dit, patch)},
-    {HYV_TEXT_ENCODER, "hidden_size", NUMBER(llama, width)},
-    {HYV_TEXT_ENCODER, "intermediate_size", NUMBER(llama, mlp_width)},
-    {HYV_TEXT_ENCODER, "num_hidden_layers", NUMBER(llama, layers)},
-    {HYV_TEXT_ENCODER, "vocab_size", NUMBER(llama, vocabulary)},
-    {HYV_TEXT_ENCODER_2, "hidden_size", NUMBER(clip, width)},
-    {HYV_TEXT_ENCODER_2, "intermediate_size", NUMBER(clip, mlp_width)},
-    {HYV_TEXT_ENCODER_2, "num_hidden_layers", NUMBER(clip, layers)},
-    {HYV_TEXT_ENCODER_2, "vocab_size", NUMBER(clip, vocabulary)},
-    {HYV_TEXT_ENCODER_2, "max_position_embeddings", NUMBER(clip, positions)},
-    {HYV_VAE, "latent_channels", NUMBER(vae, latent_channels)},
-    {HYV_VAE, "out_channels", NUMBER(vae, out_channels)},
-    {HYV_VAE, "layers_per_block", NUMBER(vae, layers_per_block)},
-    {HYV_VAE, "block_out_channels[0]", NUMBER(vae, block_out_channels[0])},
-    {HYV_VAE, "block_out_channels[1]", NUMBER(vae, block_out_channels[1])},
-    {HYV_VAE, "block_out_channels[2]", NUMBER(vae, block_out_channels[2])},
-    {HYV_VAE, "block_out_channels[3]", NUMBER(vae, block_out_channels[3])},
-};
-
-static int64_t number_in(const hyv_model_config *config, size_t offset)
+static void tell_contradiction(void *opaque, enum hyv_component c, const char *key, int64_t is,
+                               int64_t should)
 {
-    int64_t value;
-    memcpy(&value, (const char *)config + offset, sizeof(value));
-    return value;
-}
-
-static void tell_contradiction(doctor *d, enum hyv_component c, const char *key, long long found,
-                               long long told)
-{
+    doctor *d = opaque;
     char text[96], valid[96];
-    snprintf(text, sizeof(text), "%s is %lld, which contradicts the tensors", key, found);
-    snprintf(valid, sizeof(valid), "%lld, as the tensors show", told);
+    snprintf(text, sizeof(text), "%s is %lld, which contradicts the tensors", key, (long long)is);
+    snprintf(valid, sizeof(valid), "%lld, as the tensors show", (long long)should);
     const hyv_finding finding = {.severity = HYV_SEVERITY_ERROR,
                                  .kind = "config_contradicts",
                                  .component = hyv_component_name(c),
@@ -138,28 +96,6 @@ static void tell_contradiction(doctor *d, enum hyv_component c, const char *key,
                                  .valid = valid,
                                  .advice = config_advice};
     hyv_finding_tell(&d->findings, &finding);
-}
-
-/* `told`: by the shapes alone; 0 is untold. */
-static void compare_numbers(doctor *d, enum hyv_component c, const hyv_model_config *told)
-{
-    const hyv_model_config *config = &d->model.config;
-    const bool uses_all = told->llama.layers < config->llama.layers_used;
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        const int64_t is = number_in(config, numbers[i].offset);
-        const int64_t should = number_in(told, numbers[i].offset);
-        if (numbers[i].component != c || should == 0 || is == should)
-            continue;
-        /* The last two layers of the language model are not run, and may be left out. */
-        if (numbers[i].offset == NUMBER(llama, layers) && should < is && !uses_all)
-            continue;
-        tell_contradiction(d, c, numbers[i].key, (long long)is, (long long)should);
-    }
-    if (c == HYV_TRANSFORMER && config->dit.guidance != told->dit.guidance)
-        tell_contradiction(d, c, "guidance_embeds", config->dit.guidance, told->dit.guidance);
-    if (c == HYV_VAE && told->vae.blocks && config->vae.blocks != told->vae.blocks)
-        tell_contradiction(d, c, "the length of block_out_channels", config->vae.blocks,
-                           told->vae.blocks);
 }
 
 static void forget_numbers(hyv_model_config *config, enum hyv_component c)
@@ -185,16 +121,11 @@ static void read_numbers(doctor *d, enum hyv_component c)
 {
     hyv_model *m = &d->model;
     hyv_part *part = &m->parts.part[c];
-    hyv_model_config told = {0};
-    hyv_variant_read(&told, c, m->file[c], &m->names[c]);
-    const hyv_tensor *patches = hyv_names_find(&m->names[c], m->file[c], "x_embedder.proj.weight");
-    if (patches && patches->rank < 4) /* flat: the patch was taken for the published one */
-        told.dit.patch = told.dit.in_channels = told.dit.out_channels = 0;
     const int err = hyv_model_read_numbers(m, c);
     d->numbers[c] = err >= 0;
     if (err >= 0) {
         if (part->config)
-            compare_numbers(d, c, &told);
+            hyv_variant_compare(&m->config, c, m->file[c], &m->names[c], d, tell_contradiction);
         return;
     }
     d->examiner.image |= err == -ENOSYS;

@@ -63,6 +63,9 @@ int hyv_parts_tokenizer(char **path, hyv_string *looked, const hyv_parts *parts,
 enum hyv_task hyv_parts_task(const hyv_parts *parts);
 bool hyv_parts_fast(const hyv_parts *parts);
 
+/* "folder/name" if such a file is there, else NULL; false: no memory. */
+bool hyv_parts_join(char **path, const char *folder, const char *name);
+
 /* The folder in which a file stands, "." for a bare name. NULL: no memory. */
 char *hyv_path_folder(const char *path);
 

@@ -14,4 +14,11 @@
 void hyv_variant_read(hyv_model_config *config, enum hyv_component component, hyv_checkpoint *c,
                       const hyv_names *names);
 
+/* Tells each number that *config, read from a config.json, gives otherwise than the shapes do. */
+typedef void hyv_variant_differs(void *opaque, enum hyv_component component, const char *key,
+                                 int64_t is, int64_t should);
+void hyv_variant_compare(const hyv_model_config *config, enum hyv_component component,
+                         hyv_checkpoint *c, const hyv_names *names, void *opaque,
+                         hyv_variant_differs *differs);
+
 #endif

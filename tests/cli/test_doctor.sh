@@ -121,7 +121,7 @@ check 'is told' grep -q 'No space left' "$work/err"
 sed -n '/^.SH JSON/,/^.SH FILES/p' engine/hyv.1 | sed 's/\\-/-/g' > "$work/manual"
 missing=$(sort -u "$work/keys" | while read -r key; do grep -qw -- "$key" "$work/manual" || echo "$key"; done)
 check "keys that the manual lacks: $missing" test -z "$missing"
-sed -n 's/.*\.kind = "\([a-z_]*\)".*/\1/p; s/^    {"[^"]*",$/&/p' engine/run/*.c engine/cli/*.c | grep -v '[^a-z_]' > "$work/kinds"
+sed -n 's/.*\.kind = "\([a-z_]*\)".*/\1/p; s/^    {"[^"]*",$/&/p' engine/run/*.c engine/cli*.c | grep -v '[^a-z_]' > "$work/kinds"
 tr '\n' ' ' < engine/run/findings.c | grep -oE '\{"[^"]+", +"[a-z_]+"' | sed 's/.*"\([a-z_]*\)"$/\1/' >> "$work/kinds"
 sed -n 's/.*tell_tensor(e, [&]*info, "\([a-z_]*\)".*/\1/p; s/.*tell_error(.*"\([a-z]*_[a-z_]*\)".*/\1/p' engine/run/*.c >> "$work/kinds"
 sort -u "$work/kinds" > "$work/kinds.have"

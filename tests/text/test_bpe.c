@@ -380,6 +380,24 @@ static void test_hostile_expression(void)
     remove_file("tokenizer.json");
 }
 
+/* Tokens that no merge makes: none, and two when the last two merges are left out. */
+static void test_unmade(hyv_bpe *clip)
+{
+    char example[HYV_BPE_EXAMPLE_BYTES] = "?";
+    hyv_log log = {0};
+    hyv_bpe *cut;
+    CHECK(hyv_bpe_unmade(clip, example) == 0 && !*example);
+    write_file("vocab.json", "{\"a\":0,\"b\":1,\"a</w>\":2,\"b</w>\":3,\"ab\":4,\"aba</w>\":5,"
+                             "\"ba</w>\":6,\"<|startoftext|>\":7,\"<|endoftext|>\":8}");
+    write_file("merges.txt", "#version: 0.2\na b\n");
+    if (CHECK_MSG(hyv_bpe_open(&cut, folder, &log) == 0, "%s", log.error))
+        CHECK(hyv_bpe_unmade(cut, example) == 2 &&
+              (!strcmp(example, "aba</w>") || !strcmp(example, "ba</w>")));
+    hyv_bpe_close(&cut);
+    remove_file("vocab.json");
+    remove_file("merges.txt");
+}
+
 int main(void)
 {
     if (!CHECK_MSG(mkdtemp(folder) != NULL, "no temporary folder"))
@@ -394,6 +412,8 @@ int main(void)
         test_short_array(llama);
         test_bad_text(llama, clip);
         test_long(llama, clip);
+        test_unmade(clip);
+        test_unmade(clip_json);
     }
     hyv_bpe_close(&llama);
     hyv_bpe_close(&clip);

@@ -279,6 +279,9 @@ int main(void)
         check_skip("CLIP's bpe_simple_vocab_16e6.txt.gz (package open-clip-torch)");
     check_known(llama, llama_ids, sizeof(llama_ids) / sizeof(llama_ids[0]));
     check_known(clip, clip_ids, sizeof(clip_ids) / sizeof(clip_ids[0]));
+    char example[HYV_BPE_EXAMPLE_BYTES];
+    CHECK(!llama || hyv_bpe_unmade(llama, example) == 0);
+    CHECK_MSG(!clip || hyv_bpe_unmade(clip, example) == 0, "no merge makes '%s'", example);
     if (llama && clip)
         check_crops(llama, clip);
     hyv_bpe_close(&llama);

@@ -1,10 +1,10 @@
-/* info and doctor: see inspect.h.
+/* info and doctor: see cli_inspect.h.
  *
  * Components and tensors are printed as they come, findings at the end, where they are seen. While
  * values are read a line on standard error says how far it is. Names come from files, which must
  * not steer the terminal.
  */
-#include "inspect.h"
+#include "cli_inspect.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
-/* The JSON document of info and doctor: see inspect.h.
+/* The JSON document of info and doctor: see cli_inspect.h.
  *
  * One object with the sums, and arrays of components, tensors and findings in the order in which
  * the library tells them. Keys are stable; hyv.1 documents them and tests/cli/test_doctor.sh
  * compares. Members that do not apply are left out.
  */
-#include "inspect.h"
+#include "cli_inspect.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,10 +5,11 @@
 #ifndef HYV_CLI_INSPECT_H
 #define HYV_CLI_INSPECT_H
 
-#include "../hunyuanvideo.h"
+#include <stdbool.h>
 
 #include <jansson.h>
-#include <stdbool.h>
+
+#include "hunyuanvideo.h"
 
 typedef struct hyv_cli_request {
     const hyv_options *options;
