@@ -28,7 +28,8 @@ enum {
 };
 
 static const double EXAMPLE_FLOPS = 5e8, EXAMPLE_BYTES = 32 << 20, EXAMPLE_ELEMENTS = 2 << 20,
-                    EXAMPLE_SECONDS = 0.006, SHARE_MIN = 0.02;
+                    EXAMPLE_SECONDS = 0.006, SHARE_MIN = 0.02,
+                    CALIBRATION_SECONDS = 0.3; /* on a busy machine; else half of it will do */
 
 /* What a call takes: seconds, and seconds for an operation or an element. */
 typedef struct rate {
@@ -317,10 +318,11 @@ int hyv_plan_seconds(const hyv_plan *plan, hyv_backend *be, hyv_plan_times *time
     choose(wanted, &plan->network[HYV_TRANSFORMER].step);
     for (int c = 0; c < HYV_COMPONENTS; c++)
         choose(wanted, &plan->network[c].work);
+    const double begin = hyv_seconds();
     b.call = time_call(&b);
-    for (int k = 0; k < HYV_KINDS; k++)
-        for (int size = 0; size < HYV_SIZES && !hyv_backend_error(be); size++)
-            if (wanted[k][size])
+    for (int size = HYV_SIZES; size-- > 0;) /* the large ones matter most */
+        for (int k = 0; k < HYV_KINDS && !hyv_backend_error(be); k++)
+            if (wanted[k][size] && hyv_seconds() - begin < CALIBRATION_SECONDS)
                 b.rate[k][size] = time_example(&b, (hyv_kind)k, &plan->example[k][size]);
     for (int c = 0; c < HYV_COMPONENTS; c++)
         times->network[c] = add_up(&b, &plan->network[c].work);

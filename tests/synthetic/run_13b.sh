@@ -27,4 +27,5 @@ run() { # folder, budget in GiB
 
 run bf16 12
 run q4_k 10
+tests/synthetic/start_13b.sh "$folder" || status=1
 exit $status
