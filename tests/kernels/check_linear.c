@@ -19,6 +19,11 @@ static void run(hyv_backend *be, hyv_mat y, void *arg)
     hyv_linear(be, y, c->x, &c->W);
 }
 
+static float to_bf16(float f)
+{
+    return hyv_bf16_to_f32(hyv_f32_to_bf16(f));
+}
+
 static float decode(const hyv_weight *W, int64_t row, int64_t col)
 {
     const char *p =
@@ -45,7 +50,8 @@ static float decode(const hyv_weight *W, int64_t row, int64_t col)
     }
     if (W->scales == 0)
         return f;
-    return f * W->scale[W->scales == 1 ? 0 : row];
+    const float scale = W->scale[W->scales == 1 ? 0 : row];
+    return W->rounded ? to_bf16(f * to_bf16(scale)) : f * scale;
 }
 
 static void encode(char *p, hyv_type type, float f)
@@ -82,7 +88,8 @@ typedef struct shape {
     int64_t rows, out, depth;
 } shape;
 
-/* variant: bit 0 strided x and w, 1 bias, 2 and 3 scale, 4 an odd address */
+/* variant: bit 0 strided x and w, 1 bias, 2 and 3 scale, 4 an odd address, 5 rounded by the scale
+ */
 static void one(const rig *r, shape s, hyv_type type, rig_values kind, int variant,
                 check_random *random)
 {
@@ -105,6 +112,7 @@ static void one(const rig *r, shape s, hyv_type type, rig_values kind, int varia
     c.W.bias = variant & 2 ? rig_at(extra.m, 0, 0) : NULL;
     c.W.scales = variant & 4 ? (variant & 8 ? s.out : 1) : 0;
     c.W.scale = c.W.scales ? rig_at(extra.m, 1, 0) : NULL;
+    c.W.rounded = variant & 32;
     double *want = rig_doubles(s.rows * s.out), *error = rig_doubles(s.rows * s.out);
     reference(&c, s.out, want, error);
     snprintf(what, sizeof(what), "linear %s depth %d variant %d", hyv_type_name(type), (int)s.depth,
@@ -238,6 +246,10 @@ static void every_type(hyv_precision precision)
     }
     for (int variant = 0; variant < 32; variant++)
         one(&r, shapes[9], types[variant % 5], RIG_NORMAL, variant, &random);
+    for (int variant = 36; variant < 64; variant++) { /* Tencent's fp8 files */
+        one(&r, shapes[9], HYV_F8_E4M3, RIG_NORMAL, variant, &random);
+        one(&r, shapes[12], HYV_F8_E5M2, RIG_NORMAL, variant, &random);
+    }
     for (int kind = 0; kind < RIG_VALUES; kind++)
         one(&r, shapes[8], HYV_F32, (rig_values)kind, 3, &random);
     for (size_t s = 0; s < (quick ? 1 : sizeof(deep) / sizeof(deep[0])); s++)
