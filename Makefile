@@ -24,10 +24,11 @@ CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(OPT) -g -fPIC -fvis
              -DHYV_DATADIR='"$(PREFIX)/share/hunyuanvideo"' $(DEPS_CFLAGS) $(SANITIZE) $(ISA_FLAGS) $(CFLAGS)
 LDFLAGS_ALL = $(SANITIZE) $(LDFLAGS)
 
-LIB_SRC := $(wildcard engine/*/*.c) $(filter-out engine/cli.c,$(wildcard engine/*.c)) \
+CLI_SRC := $(wildcard engine/cli*.c)
+LIB_SRC := $(wildcard engine/*/*.c) $(filter-out $(CLI_SRC),$(wildcard engine/*.c)) \
            $(wildcard kernels/*.c kernels/*/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
-CLI_OBJ := $(BUILD)/obj/engine/cli.o
+CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/obj/%.o)
 
 TEST_SRC := $(wildcard tests/*/test_*.c tests/*/check_*.c)
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
@@ -190,7 +191,7 @@ lint: packages-lint
 	clang-format --dry-run --Werror $(wildcard engine/*.[ch] engine/*/*.[ch] kernels/*.[ch] kernels/*/*.[ch] tests/*.[ch] tests/*/*.[ch])
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
 	    -I. -D_GNU_SOURCE -DHYV_DATADIR='""' engine kernels
-	clang-tidy --quiet $(LIB_SRC) engine/cli.c -- -std=c11 -D_GNU_SOURCE -DHYV_DATADIR='""' $(DEPS_CFLAGS)
+	clang-tidy --quiet $(LIB_SRC) $(CLI_SRC) -- -std=c11 -D_GNU_SOURCE -DHYV_DATADIR='""' $(DEPS_CFLAGS)
 
 # ---- installing -----------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ check 'engine/run/ includes what is below' \
 check 'api.c includes run/ and the public header' \
     "$(includes engine/api.c 'engine/run/.*|engine/hunyuanvideo\.h')"
 check 'cli.c includes the public header alone' \
-    "$(includes 'engine/cli.c engine/cli' 'engine/cli/.*|engine/cli[a-z_]*\.h|engine/hunyuanvideo\.h' 2>/dev/null)"
+    "$(includes 'engine/cli*.[ch] engine/cli' 'engine/cli/.*|engine/cli[a-z_]*\.h|engine/hunyuanvideo\.h' 2>/dev/null)"
 
 library=$(find engine kernels -name '*.c' ! -path 'engine/cli*')
 check 'the library prints nothing, never exits, reads no environment' \

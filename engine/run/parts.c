@@ -82,11 +82,16 @@ static bool looks_like_weights(const char *path)
     return false;
 }
 
+static bool is_looked_for(const search *s, enum hyv_component c)
+{
+    return !s->choice || !s->choice->wanted || (s->choice->wanted >> c & 1);
+}
+
 static int take(search *s, enum hyv_component c, const char *path)
 {
     hyv_part *part = &s->parts->part[c];
     const char *name = hyv_component_name(c);
-    if (s->choice && s->choice->component[c])
+    if ((s->choice && s->choice->component[c]) || !is_looked_for(s, c))
         return 0;
     if (part->path)
         return hyv_log_error(s->log, -EINVAL,
@@ -208,15 +213,19 @@ static int take_folders(search *s)
 {
     for (int i = 0; i < HYV_COMPONENTS; i++) {
         hyv_part *part = &s->parts->part[i];
-        if (part->path)
+        if (part->path || !is_looked_for(s, (enum hyv_component)i))
             continue;
         part->path = hyv_path_join(s->model, hyv_component_name((enum hyv_component)i));
         if (!part->path)
             return no_memory(s->log);
-        if (!hyv_path_is_folder(part->path))
+        if (hyv_path_is_folder(part->path))
+            continue;
+        if (!s->choice || !s->choice->wanted)
             return hyv_log_error(s->log, -ENOENT,
                                  "option model: there is no folder %s; set %s=", part->path,
                                  hyv_component_name((enum hyv_component)i));
+        hyv_free_host(part->path);
+        part->path = NULL;
     }
     return 0;
 }
@@ -226,7 +235,7 @@ static int take_chosen(search *s)
     for (int i = 0; s->choice && i < HYV_COMPONENTS; i++) {
         const char *path = s->choice->component[i], *name;
         name = hyv_component_name((enum hyv_component)i);
-        if (!path)
+        if (!path || !is_looked_for(s, (enum hyv_component)i))
             continue;
         if (!is_there(path))
             return hyv_log_error(s->log, -ENOENT, "option %s: there is no folder or file \"%s\"",
@@ -241,12 +250,15 @@ static int take_chosen(search *s)
 static int report_missing(search *s)
 {
     hyv_string missing = {0};
+    bool found = false;
     for (int i = 0; i < HYV_COMPONENTS; i++)
-        if (!s->parts->part[i].path)
+        if (s->parts->part[i].path)
+            found = true;
+        else if (is_looked_for(s, (enum hyv_component)i))
             hyv_string_append(&missing, "%s%s", missing.length ? ", " : "",
                               hyv_component_name((enum hyv_component)i));
     int err = 0;
-    if (missing.length)
+    if (missing.length && !(found && s->choice && s->choice->wanted))
         err = hyv_log_error(s->log, -ENOENT,
                             "option model: %s%sno %s; set the option%s of the same name to a file "
                             "or folder%s",
@@ -325,7 +337,7 @@ int hyv_parts_find(hyv_parts *parts, const char *model, const hyv_choice *choice
     if (err >= 0)
         err = report_missing(&s);
     for (int i = 0; err >= 0 && i < HYV_COMPONENTS; i++)
-        err = find_config(&parts->part[i], (enum hyv_component)i, log);
+        err = !parts->part[i].path ? 0 : find_config(&parts->part[i], (enum hyv_component)i, log);
     hyv_string_free(&s.others);
     if (err < 0)
         hyv_parts_free(parts);
