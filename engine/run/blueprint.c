@@ -244,7 +244,7 @@ static void list_rest(draft *d)
             k++;
         if (keep && kept[d->component][k]) {
             list_whole(d, ours, t->shape[0]);
-        } else if (t->used <= 0) {
+        } else if (t->used <= 0 && !strstr(t->name, "scaled_fp8")) {
             d->b->left_out++;
             d->b->left_out_name = t->name;
         }
@@ -290,11 +290,12 @@ static hyv_type choose_type(const draft *d, const hyv_item *item)
     const hyv_type source = source_type(item), wanted = d->type;
     const bool small =
         t->rank < 2 || t->count <= SMALL_COUNT || (d->component == HYV_TRANSFORMER && t->rank > 2);
+    /* Readers of GGUF expect vectors in F32, which holds what any has. */
+    if (d->gguf && (t->rank < 2 || (small && wanted != HYV_TYPES)))
+        return HYV_F32;
     if (wanted == HYV_TYPES && source != HYV_TYPES && d->b->writer->holds(source) &&
         fits(t, source))
         return source;
-    if (d->gguf && small && wanted != HYV_TYPES)
-        return HYV_F32;
     if (wanted == HYV_F32 || wanted == HYV_F16 || wanted == HYV_BF16)
         return wanted;
     if (wanted == HYV_TYPES || !item->quantised)

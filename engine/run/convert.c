@@ -228,17 +228,17 @@ static void warn_config(const job *j, enum hyv_component c)
     hyv_model_config told = {0};
     hyv_log quiet = {0};
     hyv_variant_read(&told, c, j->m.file[c], &j->m.names[c]);
+    const int stem = (int)(strlen(j->out) - strlen(j->writer->ending));
     const hyv_llama_config *l = &j->m.config.llama;
     const bool keys = c == HYV_TEXT_ENCODER && j->writer == &hyv_writer_safetensors && !config &&
                       ((float)l->eps != (float)HYV_LLAMA_EPS || l->theta != HYV_LLAMA_THETA ||
                        l->width != HYV_LLAMA_WIDTH);
     const bool lacks = hyv_config_check(&told, c, "", &quiet) < 0;
     if (lacks && config && !(c == HYV_TEXT_ENCODER && j->writer == &hyv_writer_gguf))
-        hyv_log_write(
-            j->log, HYV_LEVEL_WARNING,
-            "%s: not of the published size; to read it, put a copy of %s beside it, under "
-            "its name with .json at the end",
-            j->out, config);
+        hyv_log_write(j->log, HYV_LEVEL_WARNING,
+                      "%s: not of the published size: to be read it needs a copy of %s beside it, "
+                      "named %.*s.json",
+                      j->out, config, stem, j->out);
     else if (keys)
         hyv_log_write(
             j->log, HYV_LEVEL_WARNING,

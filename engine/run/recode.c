@@ -20,7 +20,8 @@
 enum {
     RUN = 32768, /* elements: whole blocks of every type, and about what a second cache holds */
     RUNS = 32,   /* of a chunk: 4 MiB of f32 */
-    THREADS_MAX = RUNS
+    THREADS_MAX = RUNS,
+    CHUNKS_KEPT = 32 /* after which all pages that were read are given back */
 };
 
 #define F8_MOST    448.0f
@@ -59,6 +60,7 @@ struct hyv_recoder {
     double lost, square; /* of the file */
     uint64_t work, work_done;
     int64_t items, items_done;
+    int chunks; /* since the beginning */
 };
 
 /* ---- a run ----------------------------------------------------------------------------------- */
@@ -273,11 +275,9 @@ static int do_piece(hyv_recoder *r, const hyv_item *item, const hyv_piece *p, bo
                 hyv_output_write(&r->out, r->bytes, hyv_type_size(item->tensor.type, r->now.count));
             err = wrote ? fail_write(r, wrote) : 0;
         }
-        /* Rows that were put in order come from about there, too. */
-        const int64_t at = (p->first * cols + first) / hyv_type_block(t->type);
-        hyv_checkpoint_release(
-            r->source, (const uint8_t *)t->data + (size_t)at * hyv_type_bytes(t->type),
-            (size_t)(r->now.count / hyv_type_block(t->type)) * hyv_type_bytes(t->type), false);
+        /* Not the chunk's own pages only: reading one page maps others around it. */
+        if (++r->chunks % CHUNKS_KEPT == 0)
+            hyv_checkpoint_drop(r->source);
         if (!err)
             err = advance(r, r->now.count);
     }
