@@ -387,6 +387,18 @@ static void add_scales(draft *d)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+/* The type of most bytes, which a file is named after. */
+static hyv_type main_type(const hyv_blueprint *b)
+{
+    size_t bytes[HYV_TYPES] = {0};
+    int most = HYV_F32;
+    for (int64_t i = 0; i < b->count; i++)
+        bytes[b->list[i].tensor.type] += b->list[i].tensor.size_bytes;
+    for (int t = 0; t < HYV_TYPES; t++)
+        most = bytes[t] > bytes[most] ? t : most;
+    return (hyv_type)most;
+}
+
 static int make_header(draft *d)
 {
     hyv_blueprint *b = d->b;
@@ -442,7 +454,7 @@ int hyv_blueprint_make(hyv_blueprint *b, const hyv_model *m, enum hyv_component 
     for (int64_t i = 0; i < b->count && !d.err; i++)
         finish_item(&d, &b->list[i]);
     add_scales(&d);
-    hyv_blueprint_keys(&b->keys, m, component, type);
+    hyv_blueprint_keys(&b->keys, m, component, main_type(b));
     if (!d.err)
         d.err = make_header(&d);
     if (d.err)

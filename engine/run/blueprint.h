@@ -60,7 +60,8 @@ int hyv_blueprint_make(hyv_blueprint *b, const hyv_model *m, enum hyv_component 
                        const hyv_writer *writer, hyv_type type);
 void hyv_blueprint_free(hyv_blueprint *b);
 
-/* The keys of a GGUF file of the component: what readers ask for to know what it is. */
+/* The keys of a GGUF file of the component, most of it in `type`: what readers ask for to know what
+ * it is. */
 void hyv_blueprint_keys(hyv_keys *keys, const hyv_model *m, enum hyv_component component,
                         hyv_type type);
 

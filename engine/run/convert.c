@@ -11,7 +11,6 @@
 
 #include "blueprint.h"
 #include "convert_folder.h"
-#include "options.h"
 #include "recode.h"
 #include "variant.h"
 
@@ -103,27 +102,18 @@ static int read_output(job *j, const char *out)
                          j->writer == &hyv_writer_gguf ? ".safetensors" : ".gguf");
 }
 
-/* Single components without a model are converted alone, not with the default model. */
 static int read_model(job *j, const hyv_options *options)
 {
-    const bool chosen =
-        hyv_options_is_set(options, "model") || strcmp(hyv_options_value(options, NULL, "model"),
-                                                       hyv_options_value(NULL, NULL, "model")) != 0;
-    int err = hyv_params_model(&j->params, options, j->log);
+    hyv_choice *choice = &j->params.choice;
+    const int err = hyv_params_source(&j->params, options, j->log);
     if (err < 0)
         return err;
     if (strcmp(j->params.model, "test") == 0)
         return hyv_log_error(j->log, -EINVAL, "option model: test has no weights to convert");
-    unsigned named = 0;
     for (int c = 0; c < HYV_COMPONENTS; c++)
-        named |= (unsigned)(j->params.choice.component[c] != NULL) << c;
-    if (!chosen && !named)
-        return hyv_log_error(j->log, -EINVAL,
-                             "option model: nothing is set; name a model, or a component");
-    if (!chosen)
-        j->params.model[0] = '\0';
-    j->params.choice.wanted = chosen ? j->wanted : j->wanted & named;
-    if (!j->params.choice.wanted)
+        if (*j->params.model || choice->component[c])
+            choice->wanted |= j->wanted & 1u << c;
+    if (!choice->wanted)
         return hyv_log_error(j->log, -EINVAL, "component: no option names a file for it");
     return 0;
 }
