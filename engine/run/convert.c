@@ -253,13 +253,15 @@ static int write_file(job *j)
 static int write_component(job *j, enum hyv_component c, const char *folder)
 {
     hyv_string name = {0};
-    char *own = hyv_convert_subfolder(folder, hyv_component_name(c), j->log);
-    hyv_string_append(&name, "%s/%s%s", own ? own : "",
+    char *own;
+    int err = hyv_convert_subfolder(&own, folder, hyv_component_name(c), j->log);
+    if (err)
+        return err;
+    hyv_string_append(&name, "%s/%s%s", own,
                       c < HYV_TRANSFORMER ? "model" : "diffusion_pytorch_model",
                       j->blueprint[c].writer->ending);
-    int err = !own          ? -EIO
-              : name.failed ? hyv_log_error(j->log, -ENOMEM, "not enough memory for converting")
-                            : hyv_convert_config(own, &j->m, c);
+    err = name.failed ? hyv_log_error(j->log, -ENOMEM, "not enough memory for converting")
+                      : hyv_convert_config(own, &j->m, c);
     if (!err)
         err = hyv_recode_write(j->recoder, &j->blueprint[c], j->m.file[c], name.text);
     if (!err)

@@ -74,15 +74,15 @@ int hyv_convert_folder_close(char **partial, const char *path, int err, hyv_log 
     return err;
 }
 
-char *hyv_convert_subfolder(const char *folder, const char *name, hyv_log *log)
+int hyv_convert_subfolder(char **path, const char *folder, const char *name, hyv_log *log)
 {
-    char *path = hyv_path_join(folder, name);
-    const int err = !path ? -ENOMEM : mkdir(path, 0755) == 0 || errno == EEXIST ? 0 : -errno;
+    *path = hyv_path_join(folder, name);
+    const int err = !*path ? -ENOMEM : mkdir(*path, 0755) == 0 || errno == EEXIST ? 0 : -errno;
     if (!err)
-        return path;
-    fail(log, err, name);
-    hyv_free_host(path);
-    return NULL;
+        return 0;
+    hyv_free_host(*path);
+    *path = NULL;
+    return fail(log, err, name);
 }
 
 /* ---- small files ----------------------------------------------------------------------------- */
@@ -179,10 +179,10 @@ static int take_tokenizer(const char *folder, const hyv_model *m, enum hyv_token
     if (found == 0 && which == HYV_TOKENIZER_LLAMA)
         found = hyv_gguf_tokenizer_text(&text, m->file[HYV_TEXT_ENCODER],
                                         m->parts.part[HYV_TEXT_ENCODER].path, m->log);
-    if (found > 0 && !(own = hyv_convert_subfolder(folder, names[which], m->log)))
-        found = -EIO;
     int err = found < 0 ? found : 0;
     if (found > 0)
+        err = hyv_convert_subfolder(&own, folder, names[which], m->log);
+    if (found > 0 && !err)
         err = path ? copy_tokenizer(own, path, m->log)
                    : write_text(own, "tokenizer.json", &text, m->log);
     if (found == 0)
@@ -201,16 +201,16 @@ static int take_tokenizer(const char *folder, const hyv_model *m, enum hyv_token
 static int take_scheduler(const char *folder, const hyv_model *m)
 {
     hyv_string text = {0};
-    char *own = hyv_convert_subfolder(folder, "scheduler", m->log);
-    if (!own)
-        return -EIO;
+    char *own;
+    int err = hyv_convert_subfolder(&own, folder, "scheduler", m->log);
+    if (err)
+        return err;
     hyv_string_append(&text,
                       "{\n  \"_class_name\": \"FlowMatchEulerDiscreteScheduler\",\n"
                       "  \"num_train_timesteps\": 1000,\n  \"shift\": %.9g\n}\n",
                       m->config.shift);
-    const int err = m->parts.scheduler
-                        ? copy(own, "scheduler_config.json", m->parts.scheduler, m->log)
-                        : write_text(own, "scheduler_config.json", &text, m->log);
+    err = m->parts.scheduler ? copy(own, "scheduler_config.json", m->parts.scheduler, m->log)
+                             : write_text(own, "scheduler_config.json", &text, m->log);
     hyv_string_free(&text);
     hyv_free_host(own);
     return err;

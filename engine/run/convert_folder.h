@@ -11,8 +11,8 @@ int hyv_convert_folder_new(char **partial, const char *path, hyv_log *log);
  * failed. */
 int hyv_convert_folder_close(char **partial, const char *path, int err, hyv_log *log);
 
-/* "folder/name", made; a new string, NULL after a message. */
-char *hyv_convert_subfolder(const char *folder, const char *name, hyv_log *log);
+/* Makes "folder/name"; *path is a new string, NULL after a failure. */
+int hyv_convert_subfolder(char **path, const char *folder, const char *name, hyv_log *log);
 
 /* config.json of a component: the source's, or one that is made from its numbers. */
 int hyv_convert_config(const char *folder, const hyv_model *m, enum hyv_component component);
