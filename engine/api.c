@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "run/convert.h"
 #include "run/frames.h"
 #include "run/options.h"
 #include "run/params.h"
@@ -238,6 +239,22 @@ int hyv_inspect(const hyv_options *options, const hyv_callbacks *callbacks,
         err = choose_model(c, options);
     if (err >= 0)
         err = c->source->inspect(&c->params, &c->run, &to, c->callbacks.opaque);
+    if (c)
+        finish(c, err);
+    hyv_close(&c);
+    return err;
+}
+
+int hyv_convert(const hyv_options *options, const char *out, const char *type,
+                const char *component, const hyv_callbacks *callbacks)
+{
+    const hyv_conversion conversion = {out, type, component};
+    hyv_context *c;
+    int err = context_new(&c, callbacks);
+    if (err >= 0) {
+        c->phase_began = -1;
+        err = hyv_convert_model(options, &conversion, &c->run);
+    }
     if (c)
         finish(c, err);
     hyv_close(&c);

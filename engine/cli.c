@@ -6,7 +6,7 @@
  * 1 failed, 2 wrong command line, 128 + signal if stopped (130, 143). Must not know what any engine
  * option means, but for prompts and sizes, which have a notation of their own here.
  */
-#include "hunyuanvideo.h"
+#include "cli.h"
 
 #include "cli_inspect.h"
 
@@ -14,7 +14,6 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +21,6 @@
 #include <unistd.h>
 
 enum {
-    EXIT_USAGE = 2,
     TEXT_BYTES_MAX = 65536, /* of a prompt */
     ROWS_MAX = 96,          /* of the option table and ours */
     BAR = 30,               /* columns */
@@ -31,17 +29,15 @@ enum {
     OPTION_BASE = 256       /* getopt values of the table's rows */
 };
 
-enum { LONG_PRESET = 128, LONG_PROMPTFILE, LONG_NEGATIVEFILE, LONG_TABLE, LONG_JSON };
-
-typedef struct job {
-    const char *command;
-    hyv_options *options;
-    const char *output, *format;
-    const char *argument; /* behind the options; NULL: none */
-    bool prompt, promptfile, negative, negativefile;
-    bool quiet, verbose, table, json, help;
-    bool late; /* errors are reported at the end, not as they come */
-} job;
+enum {
+    LONG_PRESET = 128,
+    LONG_PROMPTFILE,
+    LONG_NEGATIVEFILE,
+    LONG_TABLE,
+    LONG_JSON,
+    LONG_TYPE,
+    LONG_COMPONENT
+};
 
 typedef struct writer {
     FILE *file;
@@ -64,7 +60,7 @@ static void clear_bar(void)
     bar_shown = false;
 }
 
-__attribute__((format(printf, 2, 3))) static int report(int status, const char *format, ...)
+int report(int status, const char *format, ...)
 {
     va_list args;
     clear_bar();
@@ -88,13 +84,13 @@ static void on_signal(int number)
     hyv_cancel(running);
 }
 
-static int on_interrupt(void *opaque)
+int on_interrupt(void *opaque)
 {
     (void)opaque;
     return stopped_by != 0;
 }
 
-static void on_log(void *opaque, enum hyv_log_level level, const char *message)
+void on_log(void *opaque, enum hyv_log_level level, const char *message)
 {
     const job *j = opaque;
     if (j->late && level == HYV_LOG_ERROR)
@@ -118,9 +114,9 @@ static void print_time(FILE *to, double seconds)
         fprintf(to, "%lld s", s);
 }
 
-static int on_progress(void *opaque, const hyv_progress *p)
+int on_progress(void *opaque, const hyv_progress *p)
 {
-    static const char *const names[HYV_PHASES] = {"text", "denoise", "decode"};
+    static const char *const names[] = {"text", "denoise", "decode", "convert"};
     const job *j = opaque;
     const bool terminal = isatty(STDERR_FILENO), last = p->step == p->steps;
     const double interval = terminal ? 1.0 / BARS_A_SECOND : LINE_SECONDS;
@@ -145,7 +141,7 @@ static int on_progress(void *opaque, const hyv_progress *p)
         print_time(stderr, p->remaining);
         fputs(" left", stderr);
     }
-    bar_shown = terminal && !(last && p->phase == HYV_PHASE_DECODE);
+    bar_shown = terminal && !(last && p->phase >= HYV_PHASE_DECODE);
     if (!bar_shown)
         fputc('\n', stderr);
     fflush(stderr);
@@ -187,7 +183,7 @@ static char *read_text(const char *path)
     return text;
 }
 
-static int set_option(job *j, const char *name, const char *value)
+int set_option(job *j, const char *name, const char *value)
 {
     if (hyv_options_set(j->options, name, value) < 0)
         return report(EXIT_USAGE, "%s", hyv_options_get(j->options, "error"));
@@ -252,6 +248,12 @@ static int take_option(job *j, int value, const char *name, const char *argument
     case LONG_JSON:
         j->json = true;
         return 0;
+    case LONG_TYPE:
+        j->type = argument;
+        return 0;
+    case LONG_COMPONENT:
+        j->component = argument;
+        return 0;
     case LONG_PRESET:
         return load_preset(j, argument);
     case LONG_PROMPTFILE:
@@ -285,6 +287,8 @@ static const struct option own_options[] = {
     {"negativefile", required_argument, NULL, LONG_NEGATIVEFILE},
     {"table", no_argument, NULL, LONG_TABLE},
     {"json", no_argument, NULL, LONG_JSON},
+    {"type", required_argument, NULL, LONG_TYPE},
+    {"component", required_argument, NULL, LONG_COMPONENT},
     {"help", no_argument, NULL, 'h'},
     {"quiet", no_argument, NULL, 'q'},
     {"verbose", no_argument, NULL, 'v'},
@@ -600,6 +604,7 @@ static int help(job *j)
         "hyv plan [options]                               say what that takes\n"
         "hyv info MODEL [--quiet] [--json]                look into a model; --quiet: faults only\n"
         "hyv doctor MODEL [--quiet] [--json]              the same, and look at every value\n"
+        "hyv convert MODEL -o OUT [--type TYPE]           write it in another type and container\n"
         "hyv options [--table]                            list the options; --table: with tabs\n"
         "hyv help, hyv --version\n"
         "\n"
@@ -610,6 +615,9 @@ static int help(job *j)
         "  -f, --format FORMAT    yuv420p (default), yuv444p or rgb24\n"
         "  -m, --model MODEL      default: the variable HUNYUANVIDEO_MODEL\n"
         "  -s, --size WxH         width and height\n"
+        "      --type TYPE        of convert: same (default), f32, f16, bf16, f8, Q8_0, Q6_K or "
+        "Q4_K\n"
+        "      --component NAME   of convert: transformer, vae, text_encoder or text_encoder_2\n"
         "      --preset NAME      a preset, or the path of one; several add up\n"
         "  -q, --quiet            errors and warnings only\n"
         "  -v, --verbose          more messages\n"
@@ -634,9 +642,9 @@ static const struct {
     const char *name;
     int (*run)(job *);
 } commands[] = {
-    {"generate", generate}, {"plan", plan},       {"info", inspect},
-    {"doctor", inspect},    {"options", options}, {"help", help},
-    {"-h", help},           {"--help", help},     {"--version", version},
+    {"generate", generate}, {"plan", plan},         {"info", inspect}, {"doctor", inspect},
+    {"convert", convert},   {"options", options},   {"help", help},    {"-h", help},
+    {"--help", help},       {"--version", version},
 };
 
 static int run(job *j, int argc, char **argv)
@@ -653,9 +661,11 @@ static int run(job *j, int argc, char **argv)
             status = parse(j, argc, argv);
         return status ? status : j->help ? help(j) : commands[i].run(j);
     }
-    return report(EXIT_USAGE,
-                  "\"%s\" is no command; there are: generate, plan, info, doctor, options, help",
-                  j->command);
+    return report(
+        EXIT_USAGE,
+        "\"%s\" is no command; there are: generate, plan, info, doctor, convert, options, "
+        "help",
+        j->command);
 }
 
 int main(int argc, char **argv)
@@ -668,7 +678,8 @@ int main(int argc, char **argv)
     sigaction(SIGXFSZ, &ignore, NULL);
     if (argc < 2)
         return report(EXIT_USAGE,
-                      "a command is missing: generate, plan, info, doctor, options or help");
+                      "a command is missing: generate, plan, info, doctor, convert, options or "
+                      "help");
     static char name[] = "hyv"; /* what getopt puts before its messages */
     job j = {.command = argv[1], .format = "yuv420p"};
     argv[1] = name;

@@ -143,15 +143,22 @@ HYV_API const hyv_option_info *hyv_options_next(const hyv_option_info *previous)
 
 enum hyv_log_level { HYV_LOG_ERROR, HYV_LOG_WARNING, HYV_LOG_INFO, HYV_LOG_VERBOSE, HYV_LOG_DEBUG };
 
-enum hyv_phase { HYV_PHASE_TEXT, HYV_PHASE_DENOISE, HYV_PHASE_DECODE, HYV_PHASES };
+/* The phases of a video, then what hyv_convert reports. */
+enum hyv_phase {
+    HYV_PHASE_TEXT,
+    HYV_PHASE_DENOISE,
+    HYV_PHASE_DECODE,
+    HYV_PHASES,
+    HYV_PHASE_CONVERT = HYV_PHASES
+};
 
 /* What is going on; given after every transformer block, tile and encoder layer, so often. */
 typedef struct hyv_progress {
     size_t size;
     enum hyv_phase phase;
-    int step, steps;  /* finished and all: encoder layers, denoising steps, tiles or frames */
-    double fraction;  /* of the phase, 0 to 1, finer than step / steps */
-    double elapsed;   /* seconds since the phase began */
+    int step, steps; /* finished and all: encoder layers, denoising steps, tiles, frames, tensors */
+    double fraction; /* of the phase, 0 to 1, finer than step / steps */
+    double elapsed;  /* seconds since the phase began */
     double remaining; /* estimated seconds to the end of the phase; negative while unknown */
 } hyv_progress;
 
@@ -343,6 +350,31 @@ typedef struct hyv_inspection {
  * it was stopped. `inspection` may be NULL. */
 HYV_API int hyv_inspect(const hyv_options *options, const hyv_callbacks *callbacks,
                         const hyv_inspection *inspection);
+
+/* ---- converting a model */
+
+/* Writes what the model options name (a model; with `component`, one part of it; without a model,
+ * the components that options name) in another type and container. The names of tensors become
+ * those of published files.
+ *
+ * out: a name that ends in .safetensors or .gguf is one file of one component; any other is a new
+ * folder in the diffusers layout, with configurations and tokenizers. A file replaces an old one
+ * when it is whole; until then, as the folder, it has six more characters, and it is removed if
+ * something fails.
+ *
+ * type: "f32", "f16", "bf16" for all tensors; "f8" (e4m3, with a scale for each matrix;
+ * safetensors) or "Q8_0", "Q6_K", "Q4_K" (GGUF) for the matrices in the blocks of transformer and
+ * language model, while norms, biases, embeddings, what leads in and out, CLIP and the VAE keep 16
+ * or 32 bits; "same", "" or NULL for what each has, if the container holds it. Rows that are no
+ * whole blocks become Q8_0, or keep 16 bits. Tensors that need no change are copied.
+ *
+ * component: "transformer", "vae", "text_encoder", "text_encoder_2"; "" or NULL: all there are.
+ *
+ * A tensor is never in memory as a whole; some 100 MB do for any size. The option threads counts.
+ * The same bytes for any number of threads. -EINVAL for what does not go together, -EBADMSG for NaN
+ * and Inf, -ERANGE for values that the type cannot hold, -EEXIST for a folder that is there. */
+HYV_API int hyv_convert(const hyv_options *options, const char *out, const char *type,
+                        const char *component, const hyv_callbacks *callbacks);
 
 #ifdef __cplusplus
 }

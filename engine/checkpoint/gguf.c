@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoint.h"
+#include "writer.h"
 
 enum {
     VERSION_MIN = 2,
@@ -43,6 +43,14 @@ static const struct kind {
     [35] = {"TQ2_0", HYV_TYPES},   [39] = {"MXFP4", HYV_TYPES},   [40] = {"NVFP4", HYV_TYPES},
     [41] = {"Q1_0", HYV_TYPES},    [42] = {"Q2_0", HYV_TYPES},
 };
+
+int hyv_gguf_number(hyv_type type)
+{
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (kinds[i].name && kinds[i].type == type && type != HYV_TYPES)
+            return (int)i;
+    return -1;
+}
 
 /* Where reading stands. The first failure is logged and stays in err. */
 typedef struct cursor {

@@ -155,6 +155,7 @@ static const name_row comfy_rows[] = {
 
 static const name_row llama_gguf_rows[] = {
     {"embed_tokens", "token_embd", WHOLE},
+    {"norm", "output_norm", WHOLE},
     {"layers.#.input_layernorm", "blk.#.attn_norm", WHOLE},
     {"layers.#.self_attn.q_proj", "blk.#.attn_q", WHOLE},
     {"layers.#.self_attn.k_proj", "blk.#.attn_k", WHOLE},
@@ -389,6 +390,43 @@ void hyv_names_place_full(const hyv_names *names, const char *name, hyv_place *p
     const char *dot = strrchr(name, '.');
     append(module, name, dot ? (size_t)(dot - name) : strlen(name));
     hyv_names_place(names, module, dot ? dot + 1 : "", place);
+}
+
+bool hyv_names_ours(const hyv_names *names, const char *name, char ours[HYV_PLACE_NAME_MAX])
+{
+    const char *prefix = names->prefix ? names->prefix : "", *dot = strrchr(name, '.');
+    char module[HYV_PLACE_NAME_MAX] = "";
+    int numbers[NUMBERS_MAX] = {0};
+    hyv_place place = {0};
+    if (strncmp(name, prefix, strlen(prefix)) != 0)
+        return false;
+    name += strlen(prefix);
+    append(module, name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
+    const name_row *row = names->naming ? names->naming->rows : NULL;
+    while (row && row->theirs && !match(row->theirs, module, numbers))
+        row++;
+    if (row && row->theirs)
+        substitute(&place, row->ours, numbers, 0);
+    else
+        append(place.name, module, strlen(module));
+    append(place.name, name + strlen(module), strlen(name + strlen(module)));
+    memcpy(ours, place.name, sizeof(place.name));
+    /* The way there must be the way back. */
+    const size_t length = strlen(prefix);
+    hyv_names_place_full(names, ours, &place);
+    return place.slice == HYV_SLICE_WHOLE && strcmp(place.name + length, name) == 0;
+}
+
+hyv_names hyv_names_published(enum hyv_component component, bool gguf)
+{
+    hyv_names names = {.prefix = component == HYV_TEXT_ENCODER_2 ? "text_model." : ""};
+    for (size_t i = 0; gguf && i < sizeof(namings) / sizeof(namings[0]); i++)
+        if (namings[i].rows == (component == HYV_TRANSFORMER    ? official_rows
+                                : component == HYV_TEXT_ENCODER ? llama_gguf_rows
+                                                                : NULL) &&
+            namings[i].rows)
+            names.naming = &namings[i];
+    return names;
 }
 
 hyv_tensor *hyv_names_find(const hyv_names *names, hyv_checkpoint *c, const char *name)

@@ -63,6 +63,13 @@ void hyv_names_place(const hyv_names *names, const char *module, const char *suf
 /* The same for a full name ("norm1.weight"). */
 void hyv_names_place_full(const hyv_names *names, const char *name, hyv_place *place);
 
+/* Back: our name of the tensor `name`, which the file keeps whole. False if it has not the prefix,
+ * or is fused or does not fit. */
+bool hyv_names_ours(const hyv_names *names, const char *name, char ours[HYV_PLACE_NAME_MAX]);
+
+/* How published files of a component are named: in the diffusers layout, or (gguf) as GGUF. */
+hyv_names hyv_names_published(enum hyv_component component, bool gguf);
+
 /* The tensor of a full name, whatever its slice; NULL if it is not there. */
 hyv_tensor *hyv_names_find(const hyv_names *names, hyv_checkpoint *c, const char *name);
 

@@ -26,6 +26,11 @@ enum {
 #define HYV_SHIFT      7.0
 #define HYV_SHIFT_FAST 17.0
 
+/* Of the published language model, for files that do not say. */
+#define HYV_LLAMA_EPS   1e-5
+#define HYV_LLAMA_THETA 500000.0
+enum { HYV_LLAMA_WIDTH = 4096, HYV_LLAMA_HEAD_DIM = 128 };
+
 typedef struct hyv_model_config {
     hyv_dit_config dit;
     hyv_llama_config llama;

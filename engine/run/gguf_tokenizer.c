@@ -90,8 +90,8 @@ static void append_begin(hyv_string *s, const hyv_metadata *m, const hyv_value *
     hyv_string_append(s, ",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]},");
 }
 
-static int convert(hyv_bpe **bpe, const hyv_metadata *m, const hyv_value *tokens, const char *path,
-                   hyv_log *log)
+static int convert(hyv_string *text, const hyv_metadata *m, const hyv_value *tokens,
+                   const char *path, hyv_log *log)
 {
     const hyv_value *types = hyv_metadata_find(m, "tokenizer.ggml.token_type");
     const hyv_value *merges = hyv_metadata_find(m, "tokenizer.ggml.merges");
@@ -116,14 +116,15 @@ static int convert(hyv_bpe **bpe, const hyv_metadata *m, const hyv_value *tokens
         err = hyv_log_error(log, -ENOMEM, "%s: not enough memory for its tokenizer", path);
     hyv_string_free(&vocabulary);
     hyv_string_free(&added);
-    if (!err)
-        err = hyv_bpe_parse(bpe, hyv_string_text(&s), s.length, path, log);
-    hyv_string_free(&s);
+    *text = s;
+    if (err)
+        hyv_string_free(text);
     return err;
 }
 
-int hyv_gguf_tokenizer(hyv_bpe **bpe, hyv_checkpoint *c, const char *path, hyv_log *log)
+int hyv_gguf_tokenizer_text(hyv_string *text, hyv_checkpoint *c, const char *path, hyv_log *log)
 {
+    *text = (hyv_string){0};
     const hyv_metadata *m = hyv_checkpoint_metadata(c);
     const hyv_value *tokens = hyv_metadata_find(m, "tokenizer.ggml.tokens");
     if (!tokens)
@@ -136,6 +137,17 @@ int hyv_gguf_tokenizer(hyv_bpe **bpe, hyv_checkpoint *c, const char *path, hyv_l
                              "%s: its tokenizer is not Llama 3's (tokenizer.ggml.model gpt2, pre "
                              "llama-bpe): set option tokenizer to one that is",
                              path);
-    const int err = convert(bpe, m, tokens, path, log);
+    const int err = convert(text, m, tokens, path, log);
+    return err < 0 ? err : 1;
+}
+
+int hyv_gguf_tokenizer(hyv_bpe **bpe, hyv_checkpoint *c, const char *path, hyv_log *log)
+{
+    hyv_string text;
+    const int found = hyv_gguf_tokenizer_text(&text, c, path, log);
+    if (found <= 0)
+        return found;
+    const int err = hyv_bpe_parse(bpe, hyv_string_text(&text), text.length, path, log);
+    hyv_string_free(&text);
     return err < 0 ? err : 1;
 }

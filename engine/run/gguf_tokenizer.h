@@ -13,4 +13,7 @@
  * tokenizer of another kind (-ENOTSUP), a damaged one (-EBADMSG). */
 int hyv_gguf_tokenizer(hyv_bpe **bpe, hyv_checkpoint *c, const char *path, hyv_log *log);
 
+/* The same for the text of such a tokenizer.json. */
+int hyv_gguf_tokenizer_text(hyv_string *text, hyv_checkpoint *c, const char *path, hyv_log *log);
+
 #endif

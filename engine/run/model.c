@@ -31,6 +31,8 @@ static int refuse_file(const hyv_model *m, enum hyv_component c, const hyv_ident
 int hyv_model_open_file(hyv_model *m, enum hyv_component c)
 {
     hyv_identity found;
+    if (!m->parts.part[c].path)
+        return 0;
     const int err = hyv_checkpoint_open(&m->file[c], m->parts.part[c].path, m->log);
     if (err < 0)
         return err;
@@ -59,7 +61,7 @@ int hyv_model_check_task(const hyv_model *m, const hyv_choice *choice)
     const enum hyv_task named = hyv_parts_task(&m->parts);
     if (chosen == HYV_TASK_I2V)
         return hyv_log_error(m->log, -ENOSYS, "option task: image to video is not run here yet");
-    if (part->config || chosen == HYV_TASK_T2V)
+    if (!part->path || part->config || chosen == HYV_TASK_T2V)
         return 0;
     if (named == HYV_TASK_I2V)
         return hyv_log_error(m->log, -ENOSYS,
@@ -110,7 +112,8 @@ static int check_tensors(const hyv_model *m)
     int err = hyv_backend_open(&dry, "null", &(hyv_backend_config){0});
     for (int c = 0; err >= 0 && c < HYV_COMPONENTS; c++) {
         hyv_network n = {0};
-        err = hyv_network_load(&n, m, (enum hyv_component)c, dry);
+        if (m->file[c])
+            err = hyv_network_load(&n, m, (enum hyv_component)c, dry);
         hyv_network_unload(&n);
     }
     hyv_backend_close(&dry);
@@ -132,7 +135,22 @@ static int open_files(hyv_model *m, const char *model, const hyv_choice *choice,
     m->config.shift = hyv_parts_fast(&m->parts) ? HYV_SHIFT_FAST : HYV_SHIFT;
     if (err >= 0 && m->parts.scheduler)
         err = hyv_config_scheduler(&m->config.shift, m->parts.scheduler, log);
-    return err < 0 ? err : hyv_config_check_fit(&m->config, *model ? model : "the model", log);
+    bool whole = true;
+    for (int c = 0; c < HYV_COMPONENTS; c++)
+        whole = whole && m->file[c];
+    if (err < 0 || !whole)
+        return err;
+    return hyv_config_check_fit(&m->config, *model ? model : "the model", log);
+}
+
+int hyv_model_open_files(hyv_model *m, const char *model, const hyv_choice *choice, hyv_log *log)
+{
+    int err = open_files(m, model, choice, log);
+    if (err >= 0)
+        err = check_tensors(m);
+    if (err < 0)
+        hyv_model_close(m);
+    return err < 0 ? err : 0;
 }
 
 static int open_tokenizers(hyv_model *m, const char *model, const hyv_choice *choice)
@@ -207,6 +225,19 @@ int hyv_network_load(hyv_network *n, const hyv_model *m, enum hyv_component comp
 {
     const int err = hyv_network_bind(n, m, component, be, NULL, NULL);
     return err < 0 ? err : hyv_weights_status(n->weights);
+}
+
+int hyv_network_list(const hyv_model *m, enum hyv_component component, const hyv_binder *b)
+{
+    hyv_model all = *m;
+    hyv_network n = {.model = &all, .component = component};
+    all.config.llama.layers_used = all.config.llama.layers;
+    n.net.any = hyv_calloc(1, network_size(component));
+    if (n.net.any)
+        bind(&n, b);
+    const bool memory = n.net.any != NULL;
+    hyv_free_host(n.net.any);
+    return memory ? 0 : hyv_log_error(m->log, -ENOMEM, "out of memory");
 }
 
 void hyv_network_unload(hyv_network *n)

@@ -42,11 +42,17 @@ typedef struct hyv_network {
  * see hyv_parts_find, hyv_checkpoint_open and hyv_config_check; -ENOTSUP for missing and misshapen
  * tensors, -ENOENT for a missing tokenizer. */
 int hyv_model_open(hyv_model *m, const char *model, const hyv_choice *choice, hyv_log *log);
+/* The same without tokenizers and, if choice->wanted says so, with less than all components: what
+ * is missing has no file. */
+int hyv_model_open_files(hyv_model *m, const char *model, const hyv_choice *choice, hyv_log *log);
 void hyv_model_close(hyv_model *m);
 
 /* Binds a component's weights on a backend (on a dry one: counts them). */
 int hyv_network_load(hyv_network *n, const hyv_model *m, enum hyv_component component,
                      hyv_backend *be);
+/* Tells a binder of every tensor of a component, those of layers that are not run included. 0 or
+ * -ENOMEM. */
+int hyv_network_list(const hyv_model *m, enum hyv_component component, const hyv_binder *b);
 /* Frees the weights; pages of the file that were read are given back to the system. */
 void hyv_network_unload(hyv_network *n);
 

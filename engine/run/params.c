@@ -234,15 +234,39 @@ static int choose_parts(hyv_choice *c, const hyv_options *options)
     return err;
 }
 
-/* A transformer of the user's own is not put into the default model, whose size it has not. */
-static int choose_model(hyv_params *params, const hyv_options *options, hyv_log *log)
+static bool is_model_chosen(const hyv_options *options)
 {
-    const source_of_values s = {options, NULL};
+    return hyv_options_is_set(options, "model") ||
+           strcmp(hyv_options_value(options, NULL, "model"),
+                  hyv_options_value(NULL, NULL, "model")) != 0;
+}
+
+int hyv_params_source(hyv_params *params, const hyv_options *options, hyv_log *log)
+{
+    bool named = is_model_chosen(options);
+    hyv_params_clear(params);
+    params->threads = integer((source_of_values){options, NULL}, "threads", 0);
     int err = choose_parts(&params->choice, options);
     if (err < 0)
         return hyv_log_error(log, err, "options: not enough memory");
-    if (!params->choice.component[HYV_TRANSFORMER] || hyv_options_is_set(options, "model") ||
-        strcmp(text(s, "model"), hyv_options_value(NULL, NULL, "model")) != 0)
+    if (named)
+        return find_model(&params->model, options, log);
+    for (int i = 0; i < HYV_COMPONENTS; i++)
+        named |= params->choice.component[i] != NULL;
+    if (!named)
+        return hyv_log_error(log, -EINVAL,
+                             "option model: nothing is set; name a model, or a component");
+    params->model = hyv_strdup("");
+    return params->model ? 0 : hyv_log_error(log, -ENOMEM, "options: not enough memory");
+}
+
+/* A transformer of the user's own is not put into the default model, whose size it has not. */
+static int choose_model(hyv_params *params, const hyv_options *options, hyv_log *log)
+{
+    int err = choose_parts(&params->choice, options);
+    if (err < 0)
+        return hyv_log_error(log, err, "options: not enough memory");
+    if (!params->choice.component[HYV_TRANSFORMER] || is_model_chosen(options))
         return find_model(&params->model, options, log);
     params->model = hyv_strdup("");
     return params->model ? 0 : hyv_log_error(log, -ENOMEM, "options: not enough memory");

@@ -61,6 +61,11 @@ typedef struct hyv_params {
  * cleared first. */
 int hyv_params_model(hyv_params *params, const hyv_options *options, hyv_log *log);
 
+/* The same for what is only read: components, tokenizers, threads. If no model was chosen, but
+ * components were, *params has these and "" as the model, not the default one; -EINVAL if nothing
+ * was chosen. */
+int hyv_params_source(hyv_params *params, const hyv_options *options, hyv_log *log);
+
 /* Video options of `options`, those it does not give taken from `defaults` (may be NULL). Replaces
  * what an earlier call filled in. */
 int hyv_params_video(hyv_params *params, const hyv_options *options, const hyv_options *defaults,

@@ -104,11 +104,16 @@ static bool looks_like_weights(const char *path)
     return false;
 }
 
+static bool is_looked_for(const search *s, enum hyv_component c)
+{
+    return !s->choice || !s->choice->wanted || (s->choice->wanted >> c & 1);
+}
+
 static int take(search *s, enum hyv_component c, const char *path)
 {
     hyv_part *part = &s->parts->part[c];
     const char *name = hyv_component_name(c);
-    if (s->choice && s->choice->component[c])
+    if ((s->choice && s->choice->component[c]) || !is_looked_for(s, c))
         return 0;
     if (part->path) {
         const int err = hyv_log_error(s->log, -EINVAL,
@@ -232,19 +237,21 @@ static int take_folders(search *s)
 {
     for (int i = 0; i < HYV_COMPONENTS; i++) {
         hyv_part *part = &s->parts->part[i];
-        if (part->path)
+        if (part->path || !is_looked_for(s, (enum hyv_component)i))
             continue;
         part->path = hyv_path_join(s->model, hyv_component_name((enum hyv_component)i));
         if (!part->path)
             return no_memory(s->log);
         if (hyv_path_is_folder(part->path))
             continue;
-        int err = hyv_log_error(s->log, -ENOENT,
-                                "option model: there is no folder %s; set %s=", part->path,
-                                hyv_component_name((enum hyv_component)i));
-        err = fail(s, err, (enum hyv_component)i, part->path);
-        if (err < 0)
-            return err;
+        if (!s->choice || !s->choice->wanted) {
+            int err = hyv_log_error(s->log, -ENOENT,
+                                    "option model: there is no folder %s; set %s=", part->path,
+                                    hyv_component_name((enum hyv_component)i));
+            err = fail(s, err, (enum hyv_component)i, part->path);
+            if (err < 0)
+                return err;
+        }
         hyv_free_host(part->path);
         part->path = NULL;
     }
@@ -256,7 +263,7 @@ static int take_chosen(search *s)
     for (int i = 0; s->choice && i < HYV_COMPONENTS; i++) {
         const char *path = s->choice->component[i], *name;
         name = hyv_component_name((enum hyv_component)i);
-        if (!path)
+        if (!path || !is_looked_for(s, (enum hyv_component)i))
             continue;
         if (!is_there(path)) {
             int err = hyv_log_error(s->log, -ENOENT, "option %s: there is no folder or file \"%s\"",
@@ -276,14 +283,17 @@ static int take_chosen(search *s)
 static int report_missing(search *s)
 {
     hyv_string missing = {0}, others = {0};
+    bool found = false;
     for (int i = 0; i < HYV_COMPONENTS; i++)
-        if (!s->parts->part[i].path)
+        if (s->parts->part[i].path)
+            found = true;
+        else if (is_looked_for(s, (enum hyv_component)i))
             hyv_string_append(&missing, "%s%s", missing.length ? ", " : "",
                               hyv_component_name((enum hyv_component)i));
     for (int i = 0; i < s->other_count && others.length < 2000; i++)
         hyv_string_append(&others, "; %s: %s", s->others[i].path, s->others[i].why);
     int err = 0;
-    if (missing.length)
+    if (missing.length && !(found && s->choice && s->choice->wanted))
         err = hyv_log_error(s->log, -ENOENT,
                             "option model: %s%sno %s; set the option%s of the same name to a file "
                             "or folder%s",

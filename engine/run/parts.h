@@ -23,10 +23,13 @@ typedef struct hyv_choice {
     char *tokenizer[HYV_TOKENIZERS]; /* a file or folder */
     char **folders;                  /* of installed models, NULL behind the last; may be NULL */
     enum hyv_task task;
+    /* Bits of the components that are looked for, of which any may be missing but not all; 0: all,
+     * and all must be there. */
+    unsigned wanted;
 } hyv_choice;
 
 typedef struct hyv_part {
-    char *path;   /* what hyv_checkpoint_open takes */
+    char *path;   /* what hyv_checkpoint_open takes; NULL: missing, see hyv_choice.wanted */
     char *config; /* its config.json; NULL: there is none */
 } hyv_part;
 
@@ -52,9 +55,9 @@ int hyv_parts_survey(hyv_parts *parts, const char *model, const hyv_choice *choi
                      void *opaque, hyv_parts_fault *fault);
 void hyv_parts_free(hyv_parts *parts);
 
-/* The tokenizer.json or vocab.json of an encoder: named, beside the encoder, in the model, or in an
- * installed folder, in this order. 1 and *path; 0 if there is none, and then *looked says where;
- * negative: named, but not there, or no memory. */
+/* The tokenizer.json or vocab.json of an encoder, which is there: named, beside the encoder, in the
+ * model, or in an installed folder, in this order. 1 and *path; 0 if there is none, and then
+ * *looked says where; negative: named, but not there, or no memory. */
 int hyv_parts_tokenizer(char **path, hyv_string *looked, const hyv_parts *parts,
                         enum hyv_tokenizer which, const char *model, const hyv_choice *choice,
                         hyv_log *log);

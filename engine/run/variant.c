@@ -123,12 +123,14 @@ static void read_llama(hyv_llama_config *c, shapes s)
     c->vocabulary = size_of(s, "embed_tokens.weight", 0, HYV_VOCABULARY_MAX);
     c->layers = blocks_of(s, "layers.0.mlp.gate_proj", HYV_LLAMA_LAYERS_MAX);
     c->mlp_width = size_of(s, "layers.0.mlp.gate_proj.weight", 0, 16 * HYV_WIDTH_MAX);
-    c->eps = 1e-5;
-    c->theta = 500000.0;
-    if (c->width == 4096) { /* heads of 128, as in Llama 3 8B, cannot be known of others */
-        c->head_dim = 128;
-        c->heads = ratio(size_of(s, "layers.0.self_attn.q_proj.weight", 0, HYV_WIDTH_MAX), 128);
-        c->kv_heads = ratio(size_of(s, "layers.0.self_attn.k_proj.weight", 0, HYV_WIDTH_MAX), 128);
+    c->eps = HYV_LLAMA_EPS;
+    c->theta = HYV_LLAMA_THETA;
+    if (c->width == HYV_LLAMA_WIDTH) { /* the heads of others cannot be known */
+        c->head_dim = HYV_LLAMA_HEAD_DIM;
+        c->heads = ratio(size_of(s, "layers.0.self_attn.q_proj.weight", 0, HYV_WIDTH_MAX),
+                         HYV_LLAMA_HEAD_DIM);
+        c->kv_heads = ratio(size_of(s, "layers.0.self_attn.k_proj.weight", 0, HYV_WIDTH_MAX),
+                            HYV_LLAMA_HEAD_DIM);
     }
     read_llama_keys(c, hyv_checkpoint_metadata(s.c));
 }

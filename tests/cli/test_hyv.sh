@@ -48,7 +48,7 @@ small='-m test -s 64x48 --frames 5 --steps 2 --seed 7'
 
 # Words that are not commands or options
 expect 2 'a command is missing'
-expect 2 'no command; there are: generate, plan, info, doctor, options, help' genrate
+expect 2 'no command; there are: generate, plan, info, doctor, convert, options, help' genrate
 expect 0 'hyv generate -p' help
 expect 0 'hyv generate -p' --help
 expect 0 'hyv generate -p' generate --help

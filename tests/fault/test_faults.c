@@ -128,6 +128,33 @@ static int inspect(const char *model)
     return err;
 }
 
+/* Converts the language model into a file or folder of that name; a failure leaves nothing. */
+static int convert(const char *out)
+{
+    int errors = 0;
+    hyv_callbacks callbacks = HYV_INIT(hyv_callbacks);
+    callbacks.opaque = &errors;
+    callbacks.log = count_errors;
+    hyv_options *o = hyv_options_new();
+    if (!o)
+        return -ENOMEM;
+    int err = hyv_options_set(o, "model", "tests/golden/t2v");
+    if (err >= 0)
+        err = hyv_options_set(o, "threads", "1");
+    if (err >= 0) {
+        err = hyv_convert(o, out, "Q8_0", "text_encoder", &callbacks);
+        CHECK_MSG(err == 0 || errors <= 1, "%s: %d errors", out, errors);
+        CHECK_MSG((access(out, F_OK) == 0) == (err == 0), "%s: %d", out, err);
+    }
+    if (err == 0) { /* some memory is wanted for what need not succeed */
+        char command[80];
+        snprintf(command, sizeof(command), "rm -r %s", out);
+        CHECK(system(command) == 0);
+    }
+    hyv_options_free(&o);
+    return err;
+}
+
 static void fail_each(int (*work)(const char *), const char *model, int wanted)
 {
     long n = 0, left = -1;
@@ -141,6 +168,24 @@ static void fail_each(int (*work)(const char *), const char *model, int wanted)
     }
     CHECK_MSG(err == wanted, "%s: gives %d with all its memory", model, err);
     CHECK_MSG(n > 50, "%s: only %ld allocations", model, n);
+}
+
+static void fail_each(const char *model)
+{
+    fail_each(run, model, 0);
+}
+
+static void fail_convert(void)
+{
+    static const char *const names[] = {"out.gguf", "out"};
+    char folder[] = "/tmp/hyv-faults-XXXXXX", out[64], command[64];
+    CHECK(mkdtemp(folder) != NULL);
+    for (int i = 0; i < 2; i++) {
+        snprintf(out, sizeof(out), "%s/%s", folder, names[i]);
+        fail_each(convert, out, 0);
+    }
+    snprintf(command, sizeof(command), "rmdir %s", folder);
+    CHECK(system(command) == 0);
 }
 
 /* The same model in a layout of no one's, whose files must be looked for. */
@@ -187,5 +232,6 @@ int main(void)
     fail_each(inspect, "tests/golden/t2v", 0);
     fail_doctor();
     fail_search();
+    fail_convert();
     return check_done();
 }

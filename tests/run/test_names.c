@@ -547,9 +547,25 @@ static void check_single_files(void)
 }
 
 /* A GGUF file of the language model tells its heads and has a tokenizer inside. */
+/* hyv_convert with these options. */
+static void convert_to(const char *out, const char *type, const setting *settings)
+{
+    hyv_options *o = hyv_options_new();
+    hyv_callbacks callbacks = HYV_INIT(hyv_callbacks);
+    callbacks.opaque = &other;
+    callbacks.log = keep_error;
+    for (const setting *s = settings; s->name; s++)
+        CHECK(hyv_options_set(o, s->name, s->value) == 0);
+    const int err = hyv_convert(o, out, type, NULL, &callbacks);
+    CHECK_MSG(err == 0, "%s: %d, %s", out, err, other.message);
+    hyv_options_free(&o);
+}
+
+/* A language model whose numbers and tokenizer are keys of its file; also after it was converted,
+ * to a folder, which gets them as files, and to another such file. */
 static void check_gguf_alone(void)
 {
-    char path[HYV_COMPONENTS][PATH_BYTES], clip[PATH_BYTES];
+    char path[HYV_COMPONENTS][PATH_BYTES], clip[PATH_BYTES], folder[PATH_BYTES], again[PATH_BYTES];
     link_to(T2V "/tokenizer_2", "alone/clip");
     write_form(&forms[6], "alone/llama.gguf");
     place(path[0], "alone/llama.gguf");
@@ -563,6 +579,23 @@ static void check_gguf_alone(void)
                                                          {"vae", path[3]},
                                                          {"tokenizer_2", clip},
                                                          {NULL, NULL}});
+    place(folder, "alone/converted");
+    convert_to(folder, "bf16",
+               (const setting[]){{"text_encoder", path[0]},
+                                 {"text_encoder_2", path[1]},
+                                 {"transformer", path[2]},
+                                 {"vae", path[3]},
+                                 {"tokenizer_2", clip},
+                                 {NULL, NULL}});
+    expect_same("a folder made of it", (const setting[]){{"model", folder}, {NULL, NULL}});
+    place(again, "alone/again.gguf");
+    convert_to(again, "f32", (const setting[]){{"text_encoder", path[0]}, {NULL, NULL}});
+    expect_same("a GGUF file made of it", (const setting[]){{"text_encoder", again},
+                                                            {"text_encoder_2", path[1]},
+                                                            {"transformer", path[2]},
+                                                            {"vae", path[3]},
+                                                            {"tokenizer_2", clip},
+                                                            {NULL, NULL}});
 }
 
 static void check_ambiguous(void)
