@@ -165,7 +165,7 @@ typedef enum hyv_precision { HYV_PRODUCTS_FP32, HYV_PRODUCTS_BF16 } hyv_precisio
 
 typedef struct hyv_backend_config {
     int threads;     /* 0: as many as the process may use */
-    const char *isa; /* "auto", "c", "avx2", "avx512", "avx512bf16"; CPU only */
+    const char *isa; /* "auto", "c", "avx2", "avx512", "avx512bf16", "amx"; CPU only */
     hyv_precision precision;
     void *opaque; /* for the two callbacks */
     int (*interrupt)(

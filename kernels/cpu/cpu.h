@@ -17,19 +17,20 @@
  * With products in bf16 the operands of linear, conv3d and attention are rounded while they are
  * packed; all else stands as above. Plain C, AVX2 and AVX-512 then multiply the rounded values in
  * f32 and still agree with each other; avx512bf16 adds two products at once and differs by a
- * rounding. Knows no model.
+ * rounding, amx adds them in another order and differs by another. Knows no model.
  */
 #ifndef HYV_CPU_H
 #define HYV_CPU_H
 
 #include "../ops.h"
 
-/* In order: each has what stands before it. The last multiplies pairs of bf16. */
+/* In order: each has what stands before it. The last two multiply pairs of bf16, AMX in tiles. */
 typedef enum hyv_isa {
     HYV_ISA_C,
     HYV_ISA_AVX2,
     HYV_ISA_AVX512,
     HYV_ISA_AVX512BF16,
+    HYV_ISA_AMX,
     HYV_ISAS
 } hyv_isa;
 

@@ -86,6 +86,8 @@ static void round_values(float *out, const float *in, int width, int64_t depth)
 const hyv_gemm_functions hyv_gemm_c = {.mr = C_MR,
                                        .nr = C_NR,
                                        .fold = 1,
+                                       .unit = 1,
+                                       .grain = 1,
                                        .depth = C_DEPTH,
                                        .kernel = kernel_c,
                                        .transpose = transpose_c,
@@ -98,8 +100,10 @@ hyv_gemm_functions hyv_gemm_for(hyv_isa isa, hyv_precision precision)
 #if defined(__x86_64__)
     if (isa >= HYV_ISA_AVX2)
         f = isa >= HYV_ISA_AVX512 ? hyv_gemm_avx512 : hyv_gemm_avx2;
-    if (isa == HYV_ISA_AVX512BF16 && precision == HYV_PRODUCTS_BF16)
+    if (isa >= HYV_ISA_AVX512BF16 && precision == HYV_PRODUCTS_BF16)
         hyv_gemm_use_pairs(&f);
+    if (isa == HYV_ISA_AMX && precision == HYV_PRODUCTS_BF16)
+        hyv_gemm_use_tiles(&f);
 #endif
     (void)isa;
     if (precision == HYV_PRODUCTS_FP32)
@@ -121,14 +125,11 @@ void hyv_pack_mat(const void *operand, const hyv_gemm_functions *f, float *out, 
     f->transpose(out, width, rows, n, depth);
 }
 
-void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, bool odd, const void *operand,
-                   float *out, int width, int64_t first, int n, int64_t k0, int64_t depth,
-                   float *buffer)
+/* Packs a stretch of f32 and narrows it, until depth k are done. */
+static void pack_and_narrow(const hyv_gemm_functions *f, hyv_pack *pack, const void *operand,
+                            float *out, int width, int64_t first, int n, int64_t k0, int64_t depth,
+                            float *buffer)
 {
-    if (!f->narrow || (f->wide && !odd)) {
-        pack(operand, f, out, width, first, n, k0, depth, buffer);
-        return;
-    }
     const int64_t piece = HYV_GEMM_BUFFER / HYV_GEMM_NR_MAX;
     float *wide = buffer + HYV_GEMM_BUFFER;
     for (int64_t k = 0; k < depth; k += piece) {
@@ -136,6 +137,18 @@ void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, bool odd, const 
         pack(operand, f->wide ? f->wide : f, wide, width, first, n, k0 + k, count, buffer);
         f->narrow(out + k / f->fold * width, wide, width, count);
     }
+}
+
+void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, int64_t stretch,
+                   const void *operand, float *out, int width, int64_t first, int n, int64_t k0,
+                   int64_t depth, float *buffer)
+{
+    if (!f->narrow || (f->wide && stretch % f->grain == 0))
+        pack(operand, f, out, width, first, n, k0, depth, buffer);
+    else
+        pack_and_narrow(f, pack, operand, out, width, first, n, k0, depth, buffer);
+    const int64_t there = (depth + f->fold - 1) / f->fold, all = hyv_gemm_elements(f, depth);
+    memset(out + there * width, 0, (size_t)((all - there) * width) * sizeof(float));
 }
 
 void hyv_gemm_panels(const hyv_gemm_functions *f, int rows, int64_t cols, int64_t depth,
@@ -202,8 +215,8 @@ static void pack_left(const job *g, float *out, int64_t first, int64_t n, int64_
 {
     const hyv_gemm_call *c = g->call;
     const int64_t k0 = e0 * g->f->fold, depth = least(count * g->f->fold, c->depth - k0);
-    hyv_gemm_pack(g->f, c->pack_left, c->odd, c->left, out, g->f->mr, first, (int)n, k0, depth,
-                  buffer);
+    hyv_gemm_pack(hyv_gemm_left(g->f), c->pack_left, c->stretch, c->left, out, g->f->mr, first,
+                  (int)n, k0, depth, buffer);
 }
 
 static void pack_right(const job *g, float *out, int64_t first, int64_t n, int64_t e0,
@@ -211,8 +224,8 @@ static void pack_right(const job *g, float *out, int64_t first, int64_t n, int64
 {
     const hyv_gemm_call *c = g->call;
     const int64_t k0 = e0 * g->f->fold, depth = least(count * g->f->fold, c->depth - k0);
-    hyv_gemm_pack(g->f, c->pack_right, c->odd, c->right, out, g->f->nr, first, (int)n, k0, depth,
-                  buffer);
+    hyv_gemm_pack(g->f, c->pack_right, c->stretch, c->right, out, g->f->nr, first, (int)n, k0,
+                  depth, buffer);
 }
 
 /* Room for the left panels of a task, or for a right one. Here and below `depth` counts elements of
@@ -274,6 +287,7 @@ static void multiply_block(void *arg, int64_t index, int thread)
     float *placed[HYV_GEMM_ROWS + HYV_GEMM_MR_MAX];
     for (int64_t i = i0; i < i1; i++)
         placed[i - i0] = c->place ? c->place(c->left, c->y, i) : hyv_row(c->y, i);
+    hyv_gemm_begin(g->f);
     for (int64_t k = 0; k < g->depth && !hyv_pool_stopped(g->be, thread); k += g->f->depth) {
         const int64_t depth = least(g->f->depth, g->depth - k);
         for (int64_t i = i0; i < i1; i += mr)
@@ -295,6 +309,7 @@ static void multiply_block(void *arg, int64_t index, int thread)
             }
         }
     }
+    hyv_gemm_end(g->f);
 }
 
 /* Rows a task: its block of the left operand shares the second cache with a right panel. */
@@ -347,6 +362,7 @@ static void multiply_panel(void *arg, int64_t index, int thread)
     const space s = thread_space(g, thread);
     const int mr = g->f->mr, nr = g->f->nr;
     const int64_t j = index * nr, cols = least(nr, c->cols - j);
+    hyv_gemm_begin(g->f);
     for (int64_t k = 0; k < g->elements; k += g->f->depth) {
         const int64_t depth = least(g->f->depth, g->elements - k);
         pack_right(g, s.panels, j, cols, k, depth, s.buffer);
@@ -364,6 +380,7 @@ static void multiply_panel(void *arg, int64_t index, int thread)
                                 c->y.ld, start, s.edge);
         }
     }
+    hyv_gemm_end(g->f);
 }
 
 static void pack_left_panel(void *arg, int64_t index, int thread)

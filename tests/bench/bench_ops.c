@@ -307,7 +307,7 @@ static double median(double *v, int n)
 static void measure_peak(bench *b, hyv_precision precision)
 {
     const hyv_isa isa = hyv_cpu_of(b->be)->isa;
-    peak_job job = {.isa = isa, .pairs = precision && isa == HYV_ISA_AVX512BF16};
+    peak_job job = {.isa = isa, .pairs = precision && isa >= HYV_ISA_AVX512BF16};
     const double start = clock_s(b->clock);
     hyv_pool_run(b->be, 4 * b->threads, peak_task, &job);
     const double flops = 4.0 * b->threads * 2.0 * PEAK_LOOPS * PEAK_CHAINS * PEAK_FLOATS;

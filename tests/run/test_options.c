@@ -119,7 +119,7 @@ static const struct {
     {"template", "imag", "auto|video|image"},
     {"template", "auto|video", "auto|video|image"},
     {"isa", "avx2", NULL},
-    {"isa", "avx51", "auto|c|avx2|avx512|avx512bf16"},
+    {"isa", "avx51", "auto|c|avx2|avx512|avx512bf16|amx"},
     {"device", "cuda:1", NULL},
     {"device", "cuda:x", "auto, cpu, cuda or cuda:N"},
     {"device", "gpu", "auto, cpu, cuda or cuda:N"},

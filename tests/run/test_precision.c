@@ -58,7 +58,8 @@ static void check_same(hyv_options *o, const char *const *isas, int count)
 
 int main(void)
 {
-    static const char *const emulating[] = {"c", "avx2", "avx512"}, *const best[] = {"auto"};
+    static const char *const emulating[] = {"c", "avx2", "avx512"}, *const pairs[] = {"avx512bf16"};
+    static const char *const tiles[] = {"amx"};
     golden_cases all;
     golden_case c;
     if (!golden_open(&all))
@@ -71,7 +72,8 @@ int main(void)
         if (strcmp(c.name, "t2v_en") == 0) {
             check_bounds(o, c.name, "c");
             check_same(o, emulating, 3);
-            check_same(o, best, 1);
+            check_same(o, pairs, 1);
+            check_same(o, tiles, 1);
         }
         hyv_options_free(&o);
     }
