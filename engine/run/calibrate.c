@@ -93,7 +93,7 @@ static void cut_linear(bench *b, example *e)
     const int64_t cols = cut(c->y.cols, most);
     e->x = new_mat(b, c->x, rows, depth);
     e->y = new_mat(b, c->y, rows, cols);
-    e->weight = (hyv_weight){.w = new_mat(b, c->weight.w, cols, depth)};
+    e->weight = (hyv_weight){.w = new_mat(b, c->weight.w, cols, depth), .int8 = c->weight.int8};
 }
 
 /* Operands of a convolution: a part of the picture. */

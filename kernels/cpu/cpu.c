@@ -19,6 +19,7 @@
 
 #include "../half.h"
 #include "gemm.h"
+#include "gemm_int8.h"
 #include "rows.h"
 
 enum { ALIGNMENT = 64, ROWS_GRAIN = 16384, DEFAULT_CACHE = 512 << 10 };
@@ -102,15 +103,49 @@ static int choose_isa(const char *name, hyv_isa *isa, const hyv_backend_config *
     return -EINVAL;
 }
 
+/* Of chapter 7 of cpuid: sub-leaf, whether in eax or ecx, and the bit. */
+static bool feature(unsigned leaf, bool in_eax, int bit)
+{
+    unsigned a = 0, b, c = 0, d;
+#if defined(__x86_64__)
+    return __get_cpuid_count(7, leaf, &a, &b, &c, &d) && ((in_eax ? a : c) >> bit & 1);
+#else
+    return false;
+#endif
+}
+
+bool hyv_cpu_has_int8(hyv_int8_kind kind, hyv_isa isa)
+{
+    switch (kind) {
+    case HYV_INT8_AMX:
+        return isa == HYV_ISA_AMX;
+    case HYV_INT8_AVX512VNNI:
+        return isa >= HYV_ISA_AVX512 && feature(0, false, 11);
+    case HYV_INT8_AVXVNNI:
+        return isa >= HYV_ISA_AVX2 && feature(1, true, 4);
+    case HYV_INT8_AVX2:
+        return isa >= HYV_ISA_AVX2;
+    default:
+        return true;
+    }
+}
+
 int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_functions **gemm)
 {
     const int err = choose_isa(config->isa, isa, config);
     if (err < 0)
         return err;
-    *gemm = malloc(sizeof(**gemm));
+    *gemm = malloc(2 * sizeof(**gemm));
     if (!*gemm)
         return -ENOMEM;
     **gemm = hyv_gemm_for(*isa, config->precision);
+    if (config->precision != HYV_PRODUCTS_INT8)
+        return 0;
+    hyv_int8_kind kind = HYV_INT8_KINDS - 1;
+    while (!hyv_cpu_has_int8(kind, *isa))
+        kind--;
+    (*gemm)[1] = hyv_gemm_int8_for(kind);
+    (*gemm)->int8 = *gemm + 1;
     return 0;
 }
 
@@ -262,10 +297,10 @@ static int cpu_create(hyv_backend *be, const hyv_backend_config *config)
 
 static void cpu_describe(const hyv_backend *be, char *text, size_t size)
 {
+    static const char *const products[] = {"", ", products in bf16", ", products in bf16 and int8"};
     const hyv_cpu *cpu = be->impl;
     snprintf(text, size, "cpu (%s, %d thread%s%s)", isa_names[cpu->isa], cpu->threads,
-             cpu->threads == 1 ? "" : "s",
-             be->config.precision == HYV_PRODUCTS_BF16 ? ", products in bf16" : "");
+             cpu->threads == 1 ? "" : "s", products[be->config.precision]);
 }
 
 const hyv_backend_ops hyv_cpu_backend = {

@@ -135,8 +135,8 @@ void hyv_cpu_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_g
                      hyv_shuffle_dir dir);
 
 /* Working memory of a call, all threads together: what the null backend plans with. */
-size_t hyv_cpu_linear_scratch(const struct hyv_gemm_functions *gemm, int64_t rows, int64_t cols,
-                              int64_t depth, int threads);
+size_t hyv_cpu_linear_scratch(const struct hyv_gemm_functions *gemm, int64_t rows,
+                              const hyv_weight *W, int threads);
 size_t hyv_cpu_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t rows, int64_t cols,
                               int64_t depth, int threads);
 size_t hyv_cpu_upsample_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t cols,

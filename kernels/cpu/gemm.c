@@ -100,9 +100,9 @@ hyv_gemm_functions hyv_gemm_for(hyv_isa isa, hyv_precision precision)
 #if defined(__x86_64__)
     if (isa >= HYV_ISA_AVX2)
         f = isa >= HYV_ISA_AVX512 ? hyv_gemm_avx512 : hyv_gemm_avx2;
-    if (isa >= HYV_ISA_AVX512BF16 && precision == HYV_PRODUCTS_BF16)
+    if (isa >= HYV_ISA_AVX512BF16 && precision != HYV_PRODUCTS_FP32)
         hyv_gemm_use_pairs(&f);
-    if (isa == HYV_ISA_AMX && precision == HYV_PRODUCTS_BF16)
+    if (isa == HYV_ISA_AMX && precision != HYV_PRODUCTS_FP32)
         hyv_gemm_use_tiles(&f);
 #endif
     (void)isa;
@@ -310,6 +310,8 @@ static void multiply_block(void *arg, int64_t index, int thread)
         }
     }
     hyv_gemm_end(g->f);
+    for (int64_t i = i0; i < i1 && c->finish && g->k0 + g->depth == g->elements; i++)
+        c->finish(c->left, placed[i - i0] + g->j0 + j0, i, g->j0 + j0, j1 - j0);
 }
 
 /* Rows a task: its block of the left operand shares the second cache with a right panel. */
@@ -381,6 +383,8 @@ static void multiply_panel(void *arg, int64_t index, int thread)
         }
     }
     hyv_gemm_end(g->f);
+    for (int64_t i = 0; i < c->rows && c->finish; i++)
+        c->finish(c->left, hyv_row(c->y, i) + j, i, j, cols);
 }
 
 static void pack_left_panel(void *arg, int64_t index, int thread)
@@ -428,7 +432,8 @@ size_t hyv_gemm_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t cols,
 void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
 {
     hyv_cpu *cpu = hyv_cpu_of(be);
-    const int64_t elements = hyv_gemm_elements(cpu->gemm, call->depth);
+    const hyv_gemm_functions *f = call->functions ? call->functions : cpu->gemm;
+    const int64_t elements = hyv_gemm_elements(f, call->depth);
     const size_t bytes = shared_floats(call->rows, call->cols, elements) * sizeof(float);
     float *shared = hyv_cpu_scratch(be, &cpu->shared, bytes);
     const size_t thread_bytes = thread_floats(call->rows, elements) * sizeof(float);
@@ -436,7 +441,7 @@ void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
         return;
     const int64_t padded = round_up(call->cols, HYV_GEMM_NR_MAX);
     job g = {.call = call,
-             .f = cpu->gemm,
+             .f = f,
              .be = be,
              .cpu = cpu,
              .start = shared,

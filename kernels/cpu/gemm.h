@@ -55,6 +55,8 @@ typedef struct hyv_gemm_functions {
     /* A thread's first and last word about tiles, around its calls of `kernel`; or NULL. */
     void (*begin)(void);
     void (*end)(void);
+    const struct hyv_int8_functions *bytes; /* of products in 8-bit integers (gemm_int8.h) */
+    const struct hyv_gemm_functions *int8;  /* those for linears that may be such, or NULL */
     /* f32 from `count` elements, whole blocks, of another type; `in` may be unaligned. */
     void (*decode)(float *out, const void *in, hyv_type type, int64_t count);
 } hyv_gemm_functions;
@@ -69,6 +71,7 @@ void hyv_gemm_use_tiles(hyv_gemm_functions *f);
 /* `narrow` of the former. */
 void hyv_gemm_narrow_pairs(float *out, const float *in, int width, int64_t depth);
 
+/* All but `int8`, which whoever owns them sets. */
 hyv_gemm_functions hyv_gemm_for(hyv_isa isa, hyv_precision precision);
 
 /* Decodes by scalar code; the definition for all `decode` entries. */
@@ -117,6 +120,7 @@ static inline void hyv_gemm_end(const hyv_gemm_functions *f)
 }
 
 typedef struct hyv_gemm_call {
+    const hyv_gemm_functions *functions; /* NULL: the backend's */
     int64_t rows, cols, depth;
     int64_t stretch;  /* of the packers, as in hyv_gemm_pack */
     const void *left; /* [rows, depth] */
@@ -127,6 +131,8 @@ typedef struct hyv_gemm_call {
     hyv_mat y;
     /* Where row `row` of the product goes; NULL: to the row of y with that number. */
     float *(*place)(const void *left, hyv_mat y, int64_t row);
+    /* Makes finished sums the result, where they are not: y[cols] from column `col` on; or NULL. */
+    void (*finish)(const void *left, float *y, int64_t row, int64_t col, int64_t cols);
 } hyv_gemm_call;
 
 void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call);

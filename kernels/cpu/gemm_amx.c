@@ -1,11 +1,12 @@
-/* The micro-kernel and the left panels in bf16 for processors with AMX.
+/* The micro-kernels and the left panels in bf16 and in 8-bit integers for processors with AMX.
  *
  * An instruction multiplies a tile of 16 rows by 16 pairs (gemm_avx512bf16.c) with one of 16 pairs
  * by 16 columns. Four tiles of sums, two of the left operand and two of the right fill the eight
  * registers. A right panel of pairs is made of tiles as it lies, a left one stands row by row. The
- * sums are f32, with subnormals as zeros; the order within 32 k is the processor's.
+ * sums are f32, with subnormals as zeros; the order within 32 k is the processor's. Fours of bytes
+ * go the same ways as pairs, and their sums are int32.
  */
-#include "gemm.h"
+#include "gemm_int8.h"
 
 #if defined(__x86_64__)
 
@@ -42,11 +43,34 @@ static void end(void)
     _tile_release();
 }
 
+static inline __attribute__((always_inline)) void multiply_pairs(const bool upper)
+{
+    if (upper) {
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+    } else {
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+}
+
+static inline __attribute__((always_inline)) void multiply_fours(const bool upper)
+{
+    if (upper) {
+        _tile_dpbssd(0, 4, 6);
+        _tile_dpbssd(1, 4, 7);
+    } else {
+        _tile_dpbssd(2, 5, 6);
+        _tile_dpbssd(3, 5, 7);
+    }
+}
+
 /* 16 or, if `both`, 32 rows: c += a * b, or start + a * b. Strides are bytes; with 0 all rows of a
  * tile are the same. */
-static inline __attribute__((always_inline)) void multiply(const bool both, int64_t depth,
-                                                           const float *a, const float *b, float *c,
-                                                           int64_t ldc, const float *start)
+static inline __attribute__((always_inline)) void multiply(const bool both, const bool fours,
+                                                           int64_t depth, const float *a,
+                                                           const float *b, float *c, int64_t ldc,
+                                                           const float *start)
 {
     const int64_t stride = start ? 0 : ldc * (int64_t)sizeof(float), right = NR * sizeof(float);
     const float *low = start ? start : c + SIDE * ldc, *from = start ? start : c;
@@ -60,12 +84,10 @@ static inline __attribute__((always_inline)) void multiply(const bool both, int6
         _tile_loadd(4, a, ROW_BYTES);
         _tile_loadd(6, b, right);
         _tile_loadd(7, b + SIDE, right);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
+        fours ? multiply_fours(true) : multiply_pairs(true);
         if (both) {
             _tile_loadd(5, a + TILE, ROW_BYTES);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
+            fours ? multiply_fours(false) : multiply_pairs(false);
         }
     }
     const int64_t out = ldc * (int64_t)sizeof(float);
@@ -77,11 +99,12 @@ static inline __attribute__((always_inline)) void multiply(const bool both, int6
     }
 }
 
-static void kernel(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
-                   const float *start)
+static inline __attribute__((always_inline)) void run(const bool fours, int rows, int64_t depth,
+                                                      const float *a, const float *b, float *c,
+                                                      int64_t ldc, const float *start)
 {
     if (rows == MR) {
-        multiply(true, depth, a, b, c, ldc, start);
+        multiply(true, fours, depth, a, b, c, ldc, start);
         return;
     }
     float whole[MR * NR]; /* rows that are not c's are multiplied too, but not stored */
@@ -89,11 +112,23 @@ static void kernel(int rows, int64_t depth, const float *a, const float *b, floa
     for (int i = 0; i < rows && !start; i++)
         memcpy(whole + i * NR, c + i * ldc, NR * sizeof(float));
     if (rows > SIDE)
-        multiply(true, depth, a, b, whole, NR, start);
+        multiply(true, fours, depth, a, b, whole, NR, start);
     else
-        multiply(false, depth, a, b, whole, NR, start);
+        multiply(false, fours, depth, a, b, whole, NR, start);
     for (int i = 0; i < rows; i++)
         memcpy(c + i * ldc, whole + i * NR, NR * sizeof(float));
+}
+
+static void kernel_pairs(int rows, int64_t depth, const float *a, const float *b, float *c,
+                         int64_t ldc, const float *start)
+{
+    run(false, rows, depth, a, b, c, ldc, start);
+}
+
+static void kernel_fours(int rows, int64_t depth, const float *a, const float *b, float *c,
+                         int64_t ldc, const float *start)
+{
+    run(true, rows, depth, a, b, c, ldc, start);
 }
 
 /* ---- left panels ------------------------------------------------------------------------------
@@ -136,25 +171,52 @@ static void narrow_left(float *out, const float *in, int width, int64_t depth)
     }
 }
 
-static const hyv_gemm_functions left_panels = {.mr = MR,
-                                               .nr = NR,
-                                               .fold = 2,
-                                               .unit = 1, /* fills up by itself */
-                                               .grain = GRAIN,
-                                               .transpose = transpose_left,
-                                               .narrow = narrow_left,
-                                               .wide = &hyv_gemm_avx512};
+/* Fours stand in their row already; depth counts them. */
+static void copy_left(float *out, int width, const float *const *in, int n, int64_t depth)
+{
+    for (int64_t k = 0; k < depth; k += SIDE, out += SIDE * width) {
+        const __mmask16 there = depth - k >= SIDE ? 0xffff : (__mmask16)((1u << (depth - k)) - 1);
+        for (int i = 0; i < n; i++)
+            _mm512_storeu_ps(out + i * SIDE, _mm512_maskz_loadu_ps(there, in[i] + k));
+        memset(out + n * SIDE, 0, (size_t)((width - n) * SIDE) * sizeof(float));
+    }
+}
 
-void hyv_gemm_use_tiles(hyv_gemm_functions *f)
+static const hyv_gemm_functions left_pairs = {.mr = MR,
+                                              .nr = NR,
+                                              .fold = 2,
+                                              .unit = 1, /* fills up by itself */
+                                              .grain = GRAIN,
+                                              .transpose = transpose_left,
+                                              .narrow = narrow_left,
+                                              .wide = &hyv_gemm_avx512};
+static const hyv_gemm_functions left_fours = {
+    .mr = MR, .nr = NR, .fold = 4, .unit = 1, .transpose = copy_left};
+
+static void use_tiles(hyv_gemm_functions *f)
 {
     f->mr = MR;
     f->nr = NR;
     f->depth = DEPTH;
     f->unit = SIDE;
-    f->kernel = kernel;
-    f->left = &left_panels;
     f->begin = begin;
     f->end = end;
+}
+
+void hyv_gemm_use_tiles(hyv_gemm_functions *f)
+{
+    use_tiles(f);
+    f->kernel = kernel_pairs;
+    f->left = &left_pairs;
+}
+
+void hyv_gemm_use_int8_amx(hyv_gemm_functions *f)
+{
+    use_tiles(f);
+    f->fold = 4;
+    f->kernel = kernel_fours;
+    f->left = &left_fours;
+    f->bytes = &hyv_int8_bytes_avx512;
 }
 
 #else
