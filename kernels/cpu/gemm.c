@@ -86,6 +86,7 @@ static void round_values(float *out, const float *in, int width, int64_t depth)
 const hyv_gemm_functions hyv_gemm_c = {.mr = C_MR,
                                        .nr = C_NR,
                                        .fold = 1,
+                                       .rows = HYV_GEMM_ROWS,
                                        .unit = 1,
                                        .grain = 1,
                                        .depth = C_DEPTH,
@@ -230,22 +231,22 @@ static void pack_right(const job *g, float *out, int64_t first, int64_t n, int64
 
 /* Room for the left panels of a task, or for a right one. Here and below `depth` counts elements of
  * panels. */
-static size_t panels_floats(int64_t rows, int64_t depth)
+static size_t panels_floats(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
 {
-    const int64_t left = least(rows, HYV_GEMM_ROWS) + HYV_GEMM_MR_MAX;
+    const int64_t left = least(rows, f->rows) + HYV_GEMM_MR_MAX;
     return (size_t)((left > HYV_GEMM_NR_MAX ? left : HYV_GEMM_NR_MAX) *
                     least(depth, HYV_GEMM_DEPTH));
 }
 
-static size_t thread_floats(int64_t rows, int64_t depth)
+static size_t thread_floats(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
 {
-    return panels_floats(rows, depth) + HYV_GEMM_BUFFERS + HYV_GEMM_MR_MAX * HYV_GEMM_NR_MAX;
+    return panels_floats(f, rows, depth) + HYV_GEMM_BUFFERS + HYV_GEMM_MR_MAX * HYV_GEMM_NR_MAX;
 }
 
 static space thread_space(const job *g, int thread)
 {
     float *base = (float *)(void *)g->cpu->scratch[thread].data;
-    float *buffer = base + panels_floats(g->call->rows, g->elements);
+    float *buffer = base + panels_floats(g->f, g->call->rows, g->elements);
     return (space){base, buffer, buffer + HYV_GEMM_BUFFERS};
 }
 
@@ -284,7 +285,7 @@ static void multiply_block(void *arg, int64_t index, int thread)
     const int64_t i1 = least(c->rows, part(row + 1, row_panels, g->row_tasks) * mr);
     const int64_t j0 = part(col, col_panels, g->col_tasks) * nr;
     const int64_t j1 = least(g->cols, part(col + 1, col_panels, g->col_tasks) * nr);
-    float *placed[HYV_GEMM_ROWS + HYV_GEMM_MR_MAX];
+    float *placed[HYV_GEMM_ROWS_MAX + HYV_GEMM_MR_MAX];
     for (int64_t i = i0; i < i1; i++)
         placed[i - i0] = c->place ? c->place(c->left, c->y, i) : hyv_row(c->y, i);
     hyv_gemm_begin(g->f);
@@ -315,20 +316,22 @@ static void multiply_block(void *arg, int64_t index, int thread)
 }
 
 /* Rows a task: its block of the left operand shares the second cache with a right panel. */
-static int64_t block_rows(const hyv_cpu *cpu)
+static int64_t block_rows(const hyv_cpu *cpu, const hyv_gemm_functions *f)
 {
     const int64_t rows = (int64_t)(cpu->cache_bytes / 2 / (HYV_GEMM_DEPTH * sizeof(float)));
-    return rows < HYV_GEMM_ROWS / 4 ? HYV_GEMM_ROWS / 4 : least(rows, HYV_GEMM_ROWS);
+    return rows < HYV_GEMM_ROWS / 4 ? HYV_GEMM_ROWS / 4 : least(rows, f->rows);
 }
 
-/* Shares the rows out; the columns too where there are not enough rows. */
+/* Shares the rows out; the columns too where there are not enough rows, or where a task wants more
+ * of them because tiles are multiplied faster than right panels come. */
 static void plan_tasks(job *g)
 {
     const int mr = g->f->mr;
-    const int64_t panels = round_up(g->call->rows, mr) / mr, most = block_rows(g->cpu) / mr;
+    const int64_t panels = round_up(g->call->rows, mr) / mr, most = block_rows(g->cpu, g->f) / mr;
     const int64_t threads = g->cpu->threads, wanted = threads * TASKS_A_THREAD;
     const int64_t needed = round_up((panels + most - 1) / most, threads);
-    g->row_tasks = least(panels, needed > wanted ? needed : wanted);
+    const bool more = needed > wanted || g->f->unit > 1;
+    g->row_tasks = least(panels, more ? needed : wanted);
     g->col_tasks = (wanted + g->row_tasks - 1) / g->row_tasks;
 }
 
@@ -425,7 +428,8 @@ size_t hyv_gemm_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t cols,
                         int threads)
 {
     const int64_t elements = hyv_gemm_elements(f, depth);
-    return (shared_floats(rows, cols, elements) + (size_t)threads * thread_floats(rows, elements)) *
+    return (shared_floats(rows, cols, elements) +
+            (size_t)threads * thread_floats(f, rows, elements)) *
            sizeof(float);
 }
 
@@ -436,7 +440,7 @@ void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
     const int64_t elements = hyv_gemm_elements(f, call->depth);
     const size_t bytes = shared_floats(call->rows, call->cols, elements) * sizeof(float);
     float *shared = hyv_cpu_scratch(be, &cpu->shared, bytes);
-    const size_t thread_bytes = thread_floats(call->rows, elements) * sizeof(float);
+    const size_t thread_bytes = thread_floats(f, call->rows, elements) * sizeof(float);
     if (!shared || !hyv_cpu_scratch_all(be, thread_bytes))
         return;
     const int64_t padded = round_up(call->cols, HYV_GEMM_NR_MAX);

@@ -23,7 +23,8 @@ enum {
     HYV_GEMM_DEPTH = 768,       /* k a block at most */
     HYV_GEMM_DEPTH_PASS = 4608, /* k packed at once of the right operand, */
     HYV_GEMM_PASS = 3145728,    /* floats of it packed at once, */
-    HYV_GEMM_ROWS = 168,        /* and rows a task of the left at most: half of a 1 MiB L2 cache */
+    HYV_GEMM_ROWS = 168,        /* rows a task of the left at most: half of a 1 MiB L2 cache, */
+    HYV_GEMM_ROWS_MAX = 320,    /* or of a 2 MiB one */
     HYV_GEMM_FEW_ROWS = 56,     /* up to here threads share columns, not rows; */
     HYV_GEMM_SOME_ROWS = 320,   /* up to here where there are */
     HYV_GEMM_MANY_COLS = 1024,  /* so many columns to share */
@@ -35,6 +36,7 @@ typedef struct hyv_gemm_functions {
     int mr, nr;
     int depth; /* elements a block, <= HYV_GEMM_DEPTH: long, so that loading and storing sums is
                   cheap */
+    int rows;  /* a task of the left at most, where a cache holds them, <= HYV_GEMM_ROWS_MAX */
     int fold;  /* k in an element of a panel: 1, or 2 for pairs of bf16 */
     int unit;  /* panels are multiples of so many elements deep: 1, or those of a tile */
     int grain; /* k at whose multiples a stretch that transpose is called for must begin */

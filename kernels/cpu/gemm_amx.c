@@ -198,6 +198,7 @@ static void use_tiles(hyv_gemm_functions *f)
     f->mr = MR;
     f->nr = NR;
     f->depth = DEPTH;
+    f->rows = HYV_GEMM_ROWS_MAX;
     f->unit = SIDE;
     f->begin = begin;
     f->end = end;

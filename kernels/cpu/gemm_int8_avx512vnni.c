@@ -43,8 +43,25 @@ static inline void fetch_early(const float *a, const float *b, int64_t k)
 #define SIMD_PAIRS
 #include "gemm_simd.h"
 
-#define INT8_STORED uint8_t
 #include "int8_kernels.h"
+
+/* What int8_kernels.h says in loops; a maximum with a NaN is the second operand. */
+static int32_t quantise(void *out, const float *in, int64_t n, float factor, int offset)
+{
+    const __m512 times = _mm512_set1_ps(factor), limit = _mm512_set1_ps(127.0f);
+    const __m512 least = _mm512_set1_ps(-127.0f);
+    const __m512i shift = _mm512_set1_epi32(offset);
+    __m512i sum = _mm512_setzero_si512();
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 there = n - i >= LANES ? 0xffff : (__mmask16)((1u << (n - i)) - 1);
+        const __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(there, in + i), times);
+        const __m512 within = _mm512_min_ps(_mm512_max_ps(v, least), limit);
+        const __m512i whole = _mm512_maskz_cvtps_epi32(there, within);
+        sum = _mm512_add_epi32(sum, whole);
+        _mm512_mask_cvtepi32_storeu_epi8((uint8_t *)out + i, there, _mm512_add_epi32(whole, shift));
+    }
+    return _mm512_reduce_add_epi32(sum);
+}
 
 const hyv_int8_functions hyv_int8_bytes_avx512 = {
     .largest = largest, .quantise = quantise, .scale_sums = scale_sums};

@@ -2,7 +2,8 @@
  * gemm_int8_avx2.c and gemm_int8_avx512vnni.c, which choose the flags. Loops are plain and
  * independent an element, so that compilers vectorise them.
  *
- * Quantised values go to integers of INT8_STORED: bytes, or words where products are of words.
+ * Quantised values go to integers of INT8_STORED: bytes, or words where products are of words;
+ * without it the includer has a function of its own for them.
  */
 #include <math.h>
 #include <string.h>
@@ -24,6 +25,7 @@ static float largest(const float *in, int64_t n)
     return f;
 }
 
+#ifdef INT8_STORED
 /* Adding 1.5 * 2^23 leaves no bits for a fraction: rounds to nearest, half to even. A NaN becomes
  * -127; the scale of its row is NaN too. */
 static int32_t quantise(void *out, const float *in, int64_t n, float factor, int offset)
@@ -39,6 +41,7 @@ static int32_t quantise(void *out, const float *in, int64_t n, float factor, int
     }
     return sum;
 }
+#endif
 
 static void scale_sums(float *y, int64_t n, float row, const float *scale, const int32_t *less,
                        const float *bias)
