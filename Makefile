@@ -3,7 +3,7 @@
 #   make            library and hyv in build/        make demo    a patched ffmpeg and demo.mp4
 #   make check      set-up and every test            make install PREFIX=/usr/local
 #
-# Instruction sets are chosen at run time: *_avx2.c, *_avx512.c and *_avx512bf16.c get their flags here, all other files none.
+# Instruction sets are chosen at run time: *_avx2.c, *_avx512.c, *_amx.c and such get their flags here, all other files none.
 
 PREFIX  ?= /usr/local
 BUILD   ?= build
@@ -46,6 +46,9 @@ hyv: $(BUILD)/hyv
 $(BUILD)/obj/%_avx2.o: ISA_FLAGS = -mavx2 -mfma -mf16c
 $(BUILD)/obj/%_avx512.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
 $(BUILD)/obj/%_avx512bf16.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c -mprefer-vector-width=512
+$(BUILD)/obj/%_avxvnni.o: ISA_FLAGS = -mavx2 -mavxvnni -mfma -mf16c
+$(BUILD)/obj/%_avx512vnni.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c -mprefer-vector-width=512
+$(BUILD)/obj/%_amx.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mamx-tile -mamx-bf16 -mamx-int8 -mfma -mf16c -mprefer-vector-width=512
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -157,7 +160,7 @@ bench: TEST_LIBS = -ldl
 bench: lib bench-programs
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BUILD)/tests/bench/bench_ops
 
-# How far bf16 is from fp32 on the golden models; PRECISION="model=DIR prompt=x ..." for another.
+# How far bf16 and int8 are from fp32 on the golden models; PRECISION="model=DIR prompt=x ..." for another.
 bench-precision: $(BUILD)/tests/bench/bench_precision
 	$< $(PRECISION)
 

@@ -27,13 +27,14 @@
  * - The reason is given once to the log callback at level HYV_LOG_ERROR and stays readable through
  *   hyv_error. Being cancelled is no error and is not logged.
  * - The library never prints, never exits, installs no signal handler, reads no environment
- *   variable, and keeps no global state. Contexts are independent; one context is used by one
- *   thread at a time, but hyv_cancel may be called from any.
+ *   variable, and keeps no global state; only Linux is asked, with precision=bf16 or int8, to let
+ *   the process use the processor's AMX tiles where it has them. Contexts are independent; one
+ *   context is used by one thread at a time, but hyv_cancel may be called from any.
  * - Structs that cross the border begin with their size; set it with HYV_INIT. Members are only
  *   ever appended, and a shorter struct of an older caller is accepted.
  * - Same seed, same video: on the CPU in fp32 the same bytes for any number of threads and any
- *   x86-64 processor with FMA. With precision=bf16, for any number of threads and one instruction
- *   set.
+ *   x86-64 processor with FMA. With precision=bf16 or int8, for any number of threads and one
+ *   instruction set.
  */
 #ifndef HUNYUANVIDEO_H
 #define HUNYUANVIDEO_H

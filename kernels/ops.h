@@ -30,6 +30,7 @@ typedef struct hyv_weight {
     const float *scale; /* device address: [1] or [out], or NULL */
     int64_t scales;     /* 0, 1 or out */
     bool rounded;       /* the scale, then each w * scale, is rounded to bf16 */
+    bool int8;          /* a linear that may be multiplied in 8-bit integers */
 } hyv_weight;
 
 /* The affine part of a normalisation; either may be NULL. Device addresses, [cols]. */
@@ -160,12 +161,20 @@ void hyv_download(hyv_backend *be, float *host, hyv_mat src);
 
 /* How linear, conv3d and attention multiply. fp32 is the definition. bf16 rounds the operands of
  * each product to bf16, to nearest even, and sums in f32, as published GPU code does; what is
- * stored stays f32. Its bytes are promised for one instruction set only, any number of threads. */
-typedef enum hyv_precision { HYV_PRODUCTS_FP32, HYV_PRODUCTS_BF16 } hyv_precision;
+ * stored stays f32. Its bytes are promised for one instruction set only, any number of threads.
+ * int8 is bf16 but for linears whose weight says `int8`: there the rows of both operands are scaled
+ * to 8-bit integers, the largest to 127, and sums are exact; so these have the same bytes again on
+ * every instruction set. */
+typedef enum hyv_precision {
+    HYV_PRODUCTS_FP32,
+    HYV_PRODUCTS_BF16,
+    HYV_PRODUCTS_INT8,
+    HYV_PRECISIONS
+} hyv_precision;
 
 typedef struct hyv_backend_config {
     int threads;     /* 0: as many as the process may use */
-    const char *isa; /* "auto", "c", "avx2", "avx512", "avx512bf16"; CPU only */
+    const char *isa; /* "auto", "c", "avx2", "avx512", "avx512bf16", "amx"; CPU only */
     hyv_precision precision;
     void *opaque; /* for the two callbacks */
     int (*interrupt)(

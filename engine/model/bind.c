@@ -39,6 +39,19 @@ void hyv_bind_linear(const hyv_binder *b, hyv_weight *out, int64_t rows, int64_t
     b->matrix(b->opaque, out, name, &spec);
 }
 
+void hyv_bind_large(const hyv_binder *b, hyv_weight *out, int64_t rows, int64_t cols,
+                    const char *format, ...)
+{
+    const hyv_matrix_spec spec = {.rows = rows, .cols = cols, .bias = true};
+    char name[NAME_MAX_BYTES];
+    va_list args;
+    va_start(args, format);
+    format_name(name, format, args);
+    va_end(args);
+    b->matrix(b->opaque, out, name, &spec);
+    out->int8 = true;
+}
+
 void hyv_bind_vector(const hyv_binder *b, const float **out, int64_t n, const char *format, ...)
 {
     char name[NAME_MAX_BYTES];

@@ -47,6 +47,9 @@ typedef struct hyv_binder {
 /* Shorthands; `format` makes the module or tensor name. */
 void hyv_bind_linear(const hyv_binder *b, hyv_weight *out, int64_t rows, int64_t cols, bool bias,
                      const char *format, ...) __attribute__((format(printf, 6, 7)));
+/* The same with a bias, for one of the many large products that may be in 8-bit integers. */
+void hyv_bind_large(const hyv_binder *b, hyv_weight *out, int64_t rows, int64_t cols,
+                    const char *format, ...) __attribute__((format(printf, 5, 6)));
 void hyv_bind_matrix(const hyv_binder *b, hyv_weight *out, const hyv_matrix_spec *spec,
                      const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* module.weight and module.bias, n floats each. */

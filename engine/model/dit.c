@@ -16,12 +16,12 @@ static void bind_stream(hyv_stream *s, const hyv_dit_config *c, const hyv_binder
 {
     const int64_t w = c->width;
 #define NAME(k) "transformer_blocks.%d.%s", i, names[k]
-    hyv_bind_linear(b, &s->q, w, w, true, NAME(0));
-    hyv_bind_linear(b, &s->k, w, w, true, NAME(1));
-    hyv_bind_linear(b, &s->v, w, w, true, NAME(2));
-    hyv_bind_linear(b, &s->out, w, w, true, NAME(3));
-    hyv_bind_linear(b, &s->fc1, c->mlp_width, w, true, NAME(4));
-    hyv_bind_linear(b, &s->fc2, w, c->mlp_width, true, NAME(5));
+    hyv_bind_large(b, &s->q, w, w, NAME(0));
+    hyv_bind_large(b, &s->k, w, w, NAME(1));
+    hyv_bind_large(b, &s->v, w, w, NAME(2));
+    hyv_bind_large(b, &s->out, w, w, NAME(3));
+    hyv_bind_large(b, &s->fc1, c->mlp_width, w, NAME(4));
+    hyv_bind_large(b, &s->fc2, w, c->mlp_width, NAME(5));
     hyv_bind_vector(b, &s->q_norm, c->head_dim, NAME(6));
     hyv_bind_vector(b, &s->k_norm, c->head_dim, NAME(7));
 #undef NAME
@@ -46,11 +46,11 @@ static void bind_single(hyv_single_block *l, const hyv_dit_config *c, const hyv_
     const int64_t w = c->width;
     hyv_bind_block(b, &l->block, false);
 #define NAME(part) "single_transformer_blocks.%d." part, i
-    hyv_bind_linear(b, &l->q, w, w, true, NAME("attn.to_q"));
-    hyv_bind_linear(b, &l->k, w, w, true, NAME("attn.to_k"));
-    hyv_bind_linear(b, &l->v, w, w, true, NAME("attn.to_v"));
-    hyv_bind_linear(b, &l->mlp, c->mlp_width, w, true, NAME("proj_mlp"));
-    hyv_bind_linear(b, &l->out, w, w + c->mlp_width, true, NAME("proj_out"));
+    hyv_bind_large(b, &l->q, w, w, NAME("attn.to_q"));
+    hyv_bind_large(b, &l->k, w, w, NAME("attn.to_k"));
+    hyv_bind_large(b, &l->v, w, w, NAME("attn.to_v"));
+    hyv_bind_large(b, &l->mlp, c->mlp_width, w, NAME("proj_mlp"));
+    hyv_bind_large(b, &l->out, w, w + c->mlp_width, NAME("proj_out"));
     hyv_bind_vector(b, &l->q_norm, c->head_dim, NAME("attn.norm_q.weight"));
     hyv_bind_vector(b, &l->k_norm, c->head_dim, NAME("attn.norm_k.weight"));
 #undef NAME

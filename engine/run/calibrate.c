@@ -106,7 +106,7 @@ static void cut_linear(bench *b, trial *t)
     }
     t->x = new_mat(b, c->x, rows, depth);
     t->y = new_mat(b, c->y, rows, cols);
-    t->weight = (hyv_weight){.w = new_mat(b, c->weight.w, cols, depth)};
+    t->weight = (hyv_weight){.w = new_mat(b, c->weight.w, cols, depth), .int8 = c->weight.int8};
 }
 
 /* Fewer channels and filters, then a part of the picture. */

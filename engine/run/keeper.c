@@ -47,7 +47,7 @@ static bool add_hashes(json_t *identity, hyv_hashes hashes)
 static json_t *identify(const hyv_params *params, const hyv_plan *plan, hyv_hashes hashes)
 {
     static const char *const precisions[] = {
-        [HYV_PRODUCTS_FP32] = "fp32", [HYV_PRODUCTS_BF16] = "bf16"};
+        [HYV_PRODUCTS_FP32] = "fp32", [HYV_PRODUCTS_BF16] = "bf16", [HYV_PRODUCTS_INT8] = "int8"};
     const hyv_denoise_plan *d = &plan->denoise;
     json_t *i = json_object();
     bool good = i && json_object_set_new(i, "prompt", json_string(params->prompt)) == 0;

@@ -127,7 +127,7 @@ static const option_row rows[] = {
     {{INFO, "threads", "set the number of threads; 0: as many as the process may use",
       HYV_OPTION_INT, MODEL, "0", 0, HYV_THREADS_MAX, NULL, 0}, NULL, NULL},
     {{INFO, "isa", "force an instruction set of the processor",
-      HYV_OPTION_ENUM, MODEL, "auto", 0, 0, "auto|c|avx2|avx512|avx512bf16", 0}, NULL, NULL},
+      HYV_OPTION_ENUM, MODEL, "auto", 0, 0, "auto|c|avx2|avx512|avx512bf16|amx", 0}, NULL, NULL},
     {{INFO, "precision", "set the arithmetic; auto: fp32, the same bytes on every processor",
       HYV_OPTION_ENUM, MODEL, "auto", 0, 0, "auto|fp32|bf16|fp16|fp8|int8", 0}, NULL, NULL},
     {{INFO, "memory", "bound the memory of the process; auto: nine tenths of what is free",

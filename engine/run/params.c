@@ -281,12 +281,15 @@ int hyv_params_model(hyv_params *params, const hyv_options *options, hyv_log *lo
                              "option device: %s is not part of this build; valid: "
                              "auto, cpu",
                              text(s, "device"));
-    if (!is(s, "precision", "auto") && !is(s, "precision", "fp32") && !is(s, "precision", "bf16"))
+    params->precision = is(s, "precision", "bf16")   ? HYV_PRODUCTS_BF16
+                        : is(s, "precision", "int8") ? HYV_PRODUCTS_INT8
+                                                     : HYV_PRODUCTS_FP32;
+    if (params->precision == HYV_PRODUCTS_FP32 && !is(s, "precision", "auto") &&
+        !is(s, "precision", "fp32"))
         return hyv_log_error(log, -ENOSYS,
                              "option precision: %s is not available on the cpu; "
-                             "valid: auto, fp32, bf16",
+                             "valid: auto, fp32, bf16, int8",
                              text(s, "precision"));
-    params->precision = is(s, "precision", "bf16") ? HYV_PRODUCTS_BF16 : HYV_PRODUCTS_FP32;
     hyv_value_memory(text(s, "memory"), &params->memory);
     params->threads = integer(s, "threads", 0);
     params->trace = is(s, "trace", "ops");

@@ -31,7 +31,7 @@ enum { HYV_FAIL_NONE = -2, HYV_FAIL_PLAN = -1 };
 typedef struct hyv_params {
     char *model; /* "test", the path of a folder or file that exists, or "": only components */
     hyv_choice choice; /* components and tokenizers that stand elsewhere */
-    char *isa;         /* "auto", "c", "avx2", "avx512", "avx512bf16" */
+    char *isa;         /* "auto", "c", "avx2", "avx512", "avx512bf16", "amx" */
     uint64_t memory;   /* bytes that the process may hold; 0: what is free */
     int threads;       /* 0: as many as the process may use */
     hyv_precision precision;

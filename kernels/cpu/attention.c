@@ -31,7 +31,7 @@ typedef struct attention {
 
 /* What a thread works in: matrices are tiles of nr queries, one after the other. */
 typedef struct space {
-    float *q;                           /* [d, QUERY_ROWS] */
+    float *q;                           /* [elements of d, QUERY_ROWS] */
     float *y;                           /* [d, QUERY_ROWS] */
     float *scores;                      /* [HYV_KEY_BLOCK, nr] */
     float *weights;                     /* exp of them as a panel, which in f32 is the same place */
@@ -49,13 +49,13 @@ enum { TILE = HYV_KEY_BLOCK * HYV_GEMM_NR_MAX };
 static size_t space_floats(const hyv_gemm_functions *f, int64_t d)
 {
     const size_t narrowed = f->narrow ? TILE + HYV_GEMM_BUFFERS : 0;
-    return (size_t)(2 * QUERY_ROWS * d + TILE + 4 * QUERY_ROWS) + narrowed;
+    return (size_t)(QUERY_ROWS * (hyv_gemm_elements(f, d) + d) + TILE + 4 * QUERY_ROWS) + narrowed;
 }
 
 static space lay_out(const attention *a, int thread)
 {
     float *base = (float *)(void *)a->cpu->scratch[thread].data;
-    space s = {.q = base, .y = base + QUERY_ROWS * a->d};
+    space s = {.q = base, .y = base + QUERY_ROWS * hyv_gemm_elements(a->f, a->d)};
     s.scores = s.y + QUERY_ROWS * a->d;
     s.top = s.scores + TILE;
     s.sum = s.top + QUERY_ROWS;
@@ -99,7 +99,7 @@ static void pack_values(const void *operand, const hyv_gemm_functions *f, float 
 static void pack_block(void *arg, int64_t index, int thread)
 {
     const attention *a = arg;
-    const hyv_gemm_functions *f = a->f;
+    const hyv_gemm_functions *f = a->f, *left = hyv_gemm_left(f);
     const int mr = f->mr;
     const int64_t first = index * HYV_KEY_BLOCK, keys = least(HYV_KEY_BLOCK, a->k.rows - first);
     const int64_t d = hyv_gemm_elements(f, a->d), across = hyv_gemm_elements(f, keys);
@@ -108,10 +108,10 @@ static void pack_block(void *arg, int64_t index, int thread)
     float *to_k = packed_block(a, index), *to_v = to_k + keys_floats(f, a->d);
     float *buffer = lay_out(a, thread).buffer;
     for (int64_t i = 0; i < keys; i += mr)
-        hyv_gemm_pack(f, hyv_pack_mat, false, &k, to_k + i * d, mr, i, (int)least(mr, keys - i), 0,
+        hyv_gemm_pack(left, hyv_pack_mat, 0, &k, to_k + i * d, mr, i, (int)least(mr, keys - i), 0,
                       a->d, buffer);
     for (int64_t c = 0; c < a->d; c += mr)
-        hyv_gemm_pack(f, pack_values, true, &v, to_v + c * across, mr, c, (int)least(mr, a->d - c),
+        hyv_gemm_pack(left, pack_values, 1, &v, to_v + c * across, mr, c, (int)least(mr, a->d - c),
                       0, keys, buffer);
 }
 
@@ -141,8 +141,10 @@ static void softmax(const attention *a, const space *s, int64_t at, int64_t keys
     const hyv_row_functions *rows = a->cpu->rows;
     const int nr = a->f->nr;
     if (a->f->fold == 2) {
+        const int64_t there = (keys + 1) / 2, rest = hyv_gemm_elements(a->f, keys) - there;
         rows->softmax_pairs(s->weights, s->scores, keys, nr, a->factor, s->top + at, s->sum + at,
                             s->rescale + at);
+        memset(s->weights + there * nr, 0, (size_t)(rest * nr) * sizeof(float));
         return;
     }
     rows->softmax_columns(s->scores, keys, nr, a->factor, s->top + at, s->sum + at,
@@ -205,14 +207,16 @@ static void query_rows(void *arg, int64_t index, int thread)
         s.sum[i] = s.zeros[i] = 0.0f;
     }
     for (int64_t at = 0; at < rows; at += nr)
-        hyv_gemm_pack(a->f, hyv_pack_mat, false, &q, s.q + at * d, nr, at,
-                      (int)least(nr, rows - at), 0, a->d, s.buffer);
+        hyv_gemm_pack(a->f, hyv_pack_mat, 0, &q, s.q + at * d, nr, at, (int)least(nr, rows - at), 0,
+                      a->d, s.buffer);
+    hyv_gemm_begin(a->f);
     for (int64_t b = 0; b * HYV_KEY_BLOCK < seen; b++) {
         if (b % STOP_BLOCKS == STOP_BLOCKS - 1 && hyv_pool_stopped(a->be, thread))
-            return;
+            break;
         for (int64_t at = 0; at < rows; at += nr)
             key_block(a, &s, first + at, at, b);
     }
+    hyv_gemm_end(a->f);
     const hyv_mat y = hyv_cols(hyv_rows(a->y, first, rows), head * a->d, a->d);
     for (int64_t at = 0; at < rows; at += nr)
         write_rows(a, &s, y, at);

@@ -14,20 +14,28 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../half.h"
 #include "gemm.h"
+#include "gemm_int8.h"
 #include "rows.h"
 
 enum { ALIGNMENT = 64, ROWS_GRAIN = 16384, DEFAULT_CACHE = 512 << 10 };
 
-static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512bf16"};
+static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512bf16", "amx"};
 
 static bool isa_there(hyv_isa isa)
 {
     switch (isa) {
 #if defined(__x86_64__)
+    case HYV_ISA_AMX: {
+        const unsigned wanted = 1u << 22 | 1u << 24 | 1u << 25; /* bf16, tiles, int8 */
+        unsigned a, b, c, d = 0;
+        return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & wanted) == wanted &&
+               isa_there(HYV_ISA_AVX512BF16);
+    }
     case HYV_ISA_AVX512BF16: {
         unsigned a = 0, b, c, d; /* this one too */
         return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5) &&
@@ -48,31 +56,78 @@ static bool isa_there(hyv_isa isa)
     }
 }
 
+/* Linux saves tiles only for a process that has asked for it. False also where it is too old, or
+ * where a thread's signal stack is too small for them. */
+static bool tiles_granted(void)
+{
+#if defined(SYS_arch_prctl)
+    enum { ASK = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, ASK, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
+/* Asks for tiles only if they would be used: fp32 has no use for them. */
+static bool isa_usable(hyv_isa isa, hyv_precision precision)
+{
+    return isa_there(isa) &&
+           (isa != HYV_ISA_AMX || precision == HYV_PRODUCTS_FP32 || tiles_granted());
+}
+
 /* The wanted instruction set, or the best for "auto"; -EINVAL, -ENOTSUP. */
 static int choose_isa(const char *name, hyv_isa *isa, const hyv_backend_config *config)
 {
     char line[128];
     if (!name || strcmp(name, "auto") == 0) {
         *isa = HYV_ISAS - 1;
-        while (!isa_there(*isa))
+        while (!isa_usable(*isa, config->precision))
             (*isa)--;
         return 0;
     }
     for (int i = 0; i < HYV_ISAS; i++)
         if (strcmp(name, isa_names[i]) == 0) {
             *isa = (hyv_isa)i;
-            if (isa_there(*isa))
+            if (isa_usable(*isa, config->precision))
                 return 0;
-            snprintf(line, sizeof(line),
-                     "isa: this processor has no %s; auto takes the best it has", name);
+            snprintf(line, sizeof(line), "isa: this machine has no %s; auto takes the best it has",
+                     name);
             if (config->message)
                 config->message(config->opaque, line);
             return -ENOTSUP;
         }
-    snprintf(line, sizeof(line), "isa: %.32s is none of auto, c, avx2, avx512, avx512bf16", name);
+    snprintf(line, sizeof(line), "isa: %.32s is none of auto, c, avx2, avx512, avx512bf16, amx",
+             name);
     if (config->message)
         config->message(config->opaque, line);
     return -EINVAL;
+}
+
+/* Of chapter 7 of cpuid: sub-leaf, whether in eax or ecx, and the bit. */
+static bool feature(unsigned leaf, bool in_eax, int bit)
+{
+    unsigned a = 0, b, c = 0, d;
+#if defined(__x86_64__)
+    return __get_cpuid_count(7, leaf, &a, &b, &c, &d) && ((in_eax ? a : c) >> bit & 1);
+#else
+    return false;
+#endif
+}
+
+bool hyv_cpu_has_int8(hyv_int8_kind kind, hyv_isa isa)
+{
+    switch (kind) {
+    case HYV_INT8_AMX:
+        return isa == HYV_ISA_AMX;
+    case HYV_INT8_AVX512VNNI:
+        return isa >= HYV_ISA_AVX512 && feature(0, false, 11);
+    case HYV_INT8_AVXVNNI:
+        return isa >= HYV_ISA_AVX2 && feature(1, true, 4);
+    case HYV_INT8_AVX2:
+        return isa >= HYV_ISA_AVX2;
+    default:
+        return true;
+    }
 }
 
 int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_functions **gemm)
@@ -80,10 +135,17 @@ int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_fu
     const int err = choose_isa(config->isa, isa, config);
     if (err < 0)
         return err;
-    *gemm = malloc(sizeof(**gemm));
+    *gemm = malloc(2 * sizeof(**gemm));
     if (!*gemm)
         return -ENOMEM;
     **gemm = hyv_gemm_for(*isa, config->precision);
+    if (config->precision != HYV_PRODUCTS_INT8)
+        return 0;
+    hyv_int8_kind kind = HYV_INT8_KINDS - 1;
+    while (!hyv_cpu_has_int8(kind, *isa))
+        kind--;
+    (*gemm)[1] = hyv_gemm_int8_for(kind);
+    (*gemm)->int8 = *gemm + 1;
     return 0;
 }
 
@@ -235,10 +297,10 @@ static int cpu_create(hyv_backend *be, const hyv_backend_config *config)
 
 static void cpu_describe(const hyv_backend *be, char *text, size_t size)
 {
+    static const char *const products[] = {"", ", products in bf16", ", products in bf16 and int8"};
     const hyv_cpu *cpu = be->impl;
     snprintf(text, size, "cpu (%s, %d thread%s%s)", isa_names[cpu->isa], cpu->threads,
-             cpu->threads == 1 ? "" : "s",
-             be->config.precision == HYV_PRODUCTS_BF16 ? ", products in bf16" : "");
+             cpu->threads == 1 ? "" : "s", products[be->config.precision]);
 }
 
 const hyv_backend_ops hyv_cpu_backend = {

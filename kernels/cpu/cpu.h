@@ -17,19 +17,20 @@
  * With products in bf16 the operands of linear, conv3d and attention are rounded while they are
  * packed; all else stands as above. Plain C, AVX2 and AVX-512 then multiply the rounded values in
  * f32 and still agree with each other; avx512bf16 adds two products at once and differs by a
- * rounding. Knows no model.
+ * rounding, amx adds them in another order and differs by another. Knows no model.
  */
 #ifndef HYV_CPU_H
 #define HYV_CPU_H
 
 #include "../ops.h"
 
-/* In order: each has what stands before it. The last multiplies pairs of bf16. */
+/* In order: each has what stands before it. The last two multiply pairs of bf16, AMX in tiles. */
 typedef enum hyv_isa {
     HYV_ISA_C,
     HYV_ISA_AVX2,
     HYV_ISA_AVX512,
     HYV_ISA_AVX512BF16,
+    HYV_ISA_AMX,
     HYV_ISAS
 } hyv_isa;
 
@@ -134,8 +135,8 @@ void hyv_cpu_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_g
                      hyv_shuffle_dir dir);
 
 /* Working memory of a call, all threads together: what the null backend plans with. */
-size_t hyv_cpu_linear_scratch(const struct hyv_gemm_functions *gemm, int64_t rows, int64_t cols,
-                              int64_t depth, int threads);
+size_t hyv_cpu_linear_scratch(const struct hyv_gemm_functions *gemm, int64_t rows,
+                              const hyv_weight *W, int threads);
 size_t hyv_cpu_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t rows, int64_t cols,
                               int64_t depth, int threads);
 size_t hyv_cpu_upsample_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t cols,

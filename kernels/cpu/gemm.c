@@ -86,6 +86,9 @@ static void round_values(float *out, const float *in, int width, int64_t depth)
 const hyv_gemm_functions hyv_gemm_c = {.mr = C_MR,
                                        .nr = C_NR,
                                        .fold = 1,
+                                       .rows = HYV_GEMM_ROWS,
+                                       .unit = 1,
+                                       .grain = 1,
                                        .depth = C_DEPTH,
                                        .kernel = kernel_c,
                                        .transpose = transpose_c,
@@ -98,8 +101,10 @@ hyv_gemm_functions hyv_gemm_for(hyv_isa isa, hyv_precision precision)
 #if defined(__x86_64__)
     if (isa >= HYV_ISA_AVX2)
         f = isa >= HYV_ISA_AVX512 ? hyv_gemm_avx512 : hyv_gemm_avx2;
-    if (isa == HYV_ISA_AVX512BF16 && precision == HYV_PRODUCTS_BF16)
+    if (isa >= HYV_ISA_AVX512BF16 && precision != HYV_PRODUCTS_FP32)
         hyv_gemm_use_pairs(&f);
+    if (isa == HYV_ISA_AMX && precision != HYV_PRODUCTS_FP32)
+        hyv_gemm_use_tiles(&f);
 #endif
     (void)isa;
     if (precision == HYV_PRODUCTS_FP32)
@@ -121,14 +126,11 @@ void hyv_pack_mat(const void *operand, const hyv_gemm_functions *f, float *out, 
     f->transpose(out, width, rows, n, depth);
 }
 
-void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, bool odd, const void *operand,
-                   float *out, int width, int64_t first, int n, int64_t k0, int64_t depth,
-                   float *buffer)
+/* Packs a stretch of f32 and narrows it, until depth k are done. */
+static void pack_and_narrow(const hyv_gemm_functions *f, hyv_pack *pack, const void *operand,
+                            float *out, int width, int64_t first, int n, int64_t k0, int64_t depth,
+                            float *buffer)
 {
-    if (!f->narrow || (f->wide && !odd)) {
-        pack(operand, f, out, width, first, n, k0, depth, buffer);
-        return;
-    }
     const int64_t piece = HYV_GEMM_BUFFER / HYV_GEMM_NR_MAX;
     float *wide = buffer + HYV_GEMM_BUFFER;
     for (int64_t k = 0; k < depth; k += piece) {
@@ -136,6 +138,18 @@ void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, bool odd, const 
         pack(operand, f->wide ? f->wide : f, wide, width, first, n, k0 + k, count, buffer);
         f->narrow(out + k / f->fold * width, wide, width, count);
     }
+}
+
+void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, int64_t stretch,
+                   const void *operand, float *out, int width, int64_t first, int n, int64_t k0,
+                   int64_t depth, float *buffer)
+{
+    if (!f->narrow || (f->wide && stretch % f->grain == 0))
+        pack(operand, f, out, width, first, n, k0, depth, buffer);
+    else
+        pack_and_narrow(f, pack, operand, out, width, first, n, k0, depth, buffer);
+    const int64_t there = (depth + f->fold - 1) / f->fold, all = hyv_gemm_elements(f, depth);
+    memset(out + there * width, 0, (size_t)((all - there) * width) * sizeof(float));
 }
 
 void hyv_gemm_panels(const hyv_gemm_functions *f, int rows, int64_t cols, int64_t depth,
@@ -202,8 +216,8 @@ static void pack_left(const job *g, float *out, int64_t first, int64_t n, int64_
 {
     const hyv_gemm_call *c = g->call;
     const int64_t k0 = e0 * g->f->fold, depth = least(count * g->f->fold, c->depth - k0);
-    hyv_gemm_pack(g->f, c->pack_left, c->odd, c->left, out, g->f->mr, first, (int)n, k0, depth,
-                  buffer);
+    hyv_gemm_pack(hyv_gemm_left(g->f), c->pack_left, c->stretch, c->left, out, g->f->mr, first,
+                  (int)n, k0, depth, buffer);
 }
 
 static void pack_right(const job *g, float *out, int64_t first, int64_t n, int64_t e0,
@@ -211,28 +225,28 @@ static void pack_right(const job *g, float *out, int64_t first, int64_t n, int64
 {
     const hyv_gemm_call *c = g->call;
     const int64_t k0 = e0 * g->f->fold, depth = least(count * g->f->fold, c->depth - k0);
-    hyv_gemm_pack(g->f, c->pack_right, c->odd, c->right, out, g->f->nr, first, (int)n, k0, depth,
-                  buffer);
+    hyv_gemm_pack(g->f, c->pack_right, c->stretch, c->right, out, g->f->nr, first, (int)n, k0,
+                  depth, buffer);
 }
 
 /* Room for the left panels of a task, or for a right one. Here and below `depth` counts elements of
  * panels. */
-static size_t panels_floats(int64_t rows, int64_t depth)
+static size_t panels_floats(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
 {
-    const int64_t left = least(rows, HYV_GEMM_ROWS) + HYV_GEMM_MR_MAX;
+    const int64_t left = least(rows, f->rows) + HYV_GEMM_MR_MAX;
     return (size_t)((left > HYV_GEMM_NR_MAX ? left : HYV_GEMM_NR_MAX) *
                     least(depth, HYV_GEMM_DEPTH));
 }
 
-static size_t thread_floats(int64_t rows, int64_t depth)
+static size_t thread_floats(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
 {
-    return panels_floats(rows, depth) + HYV_GEMM_BUFFERS + HYV_GEMM_MR_MAX * HYV_GEMM_NR_MAX;
+    return panels_floats(f, rows, depth) + HYV_GEMM_BUFFERS + HYV_GEMM_MR_MAX * HYV_GEMM_NR_MAX;
 }
 
 static space thread_space(const job *g, int thread)
 {
     float *base = (float *)(void *)g->cpu->scratch[thread].data;
-    float *buffer = base + panels_floats(g->call->rows, g->elements);
+    float *buffer = base + panels_floats(g->f, g->call->rows, g->elements);
     return (space){base, buffer, buffer + HYV_GEMM_BUFFERS};
 }
 
@@ -271,9 +285,10 @@ static void multiply_block(void *arg, int64_t index, int thread)
     const int64_t i1 = least(c->rows, part(row + 1, row_panels, g->row_tasks) * mr);
     const int64_t j0 = part(col, col_panels, g->col_tasks) * nr;
     const int64_t j1 = least(g->cols, part(col + 1, col_panels, g->col_tasks) * nr);
-    float *placed[HYV_GEMM_ROWS + HYV_GEMM_MR_MAX];
+    float *placed[HYV_GEMM_ROWS_MAX + HYV_GEMM_MR_MAX];
     for (int64_t i = i0; i < i1; i++)
         placed[i - i0] = c->place ? c->place(c->left, c->y, i) : hyv_row(c->y, i);
+    hyv_gemm_begin(g->f);
     for (int64_t k = 0; k < g->depth && !hyv_pool_stopped(g->be, thread); k += g->f->depth) {
         const int64_t depth = least(g->f->depth, g->depth - k);
         for (int64_t i = i0; i < i1; i += mr)
@@ -295,23 +310,28 @@ static void multiply_block(void *arg, int64_t index, int thread)
             }
         }
     }
+    hyv_gemm_end(g->f);
+    for (int64_t i = i0; i < i1 && c->finish && g->k0 + g->depth == g->elements; i++)
+        c->finish(c->left, placed[i - i0] + g->j0 + j0, i, g->j0 + j0, j1 - j0);
 }
 
 /* Rows a task: its block of the left operand shares the second cache with a right panel. */
-static int64_t block_rows(const hyv_cpu *cpu)
+static int64_t block_rows(const hyv_cpu *cpu, const hyv_gemm_functions *f)
 {
     const int64_t rows = (int64_t)(cpu->cache_bytes / 2 / (HYV_GEMM_DEPTH * sizeof(float)));
-    return rows < HYV_GEMM_ROWS / 4 ? HYV_GEMM_ROWS / 4 : least(rows, HYV_GEMM_ROWS);
+    return rows < HYV_GEMM_ROWS / 4 ? HYV_GEMM_ROWS / 4 : least(rows, f->rows);
 }
 
-/* Shares the rows out; the columns too where there are not enough rows. */
+/* Shares the rows out; the columns too where there are not enough rows, or where a task wants more
+ * of them because tiles are multiplied faster than right panels come. */
 static void plan_tasks(job *g)
 {
     const int mr = g->f->mr;
-    const int64_t panels = round_up(g->call->rows, mr) / mr, most = block_rows(g->cpu) / mr;
+    const int64_t panels = round_up(g->call->rows, mr) / mr, most = block_rows(g->cpu, g->f) / mr;
     const int64_t threads = g->cpu->threads, wanted = threads * TASKS_A_THREAD;
     const int64_t needed = round_up((panels + most - 1) / most, threads);
-    g->row_tasks = least(panels, needed > wanted ? needed : wanted);
+    const bool more = needed > wanted || g->f->unit > 1;
+    g->row_tasks = least(panels, more ? needed : wanted);
     g->col_tasks = (wanted + g->row_tasks - 1) / g->row_tasks;
 }
 
@@ -347,6 +367,7 @@ static void multiply_panel(void *arg, int64_t index, int thread)
     const space s = thread_space(g, thread);
     const int mr = g->f->mr, nr = g->f->nr;
     const int64_t j = index * nr, cols = least(nr, c->cols - j);
+    hyv_gemm_begin(g->f);
     for (int64_t k = 0; k < g->elements; k += g->f->depth) {
         const int64_t depth = least(g->f->depth, g->elements - k);
         pack_right(g, s.panels, j, cols, k, depth, s.buffer);
@@ -364,6 +385,9 @@ static void multiply_panel(void *arg, int64_t index, int thread)
                                 c->y.ld, start, s.edge);
         }
     }
+    hyv_gemm_end(g->f);
+    for (int64_t i = 0; i < c->rows && c->finish; i++)
+        c->finish(c->left, hyv_row(c->y, i) + j, i, j, cols);
 }
 
 static void pack_left_panel(void *arg, int64_t index, int thread)
@@ -404,22 +428,24 @@ size_t hyv_gemm_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t cols,
                         int threads)
 {
     const int64_t elements = hyv_gemm_elements(f, depth);
-    return (shared_floats(rows, cols, elements) + (size_t)threads * thread_floats(rows, elements)) *
+    return (shared_floats(rows, cols, elements) +
+            (size_t)threads * thread_floats(f, rows, elements)) *
            sizeof(float);
 }
 
 void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
 {
     hyv_cpu *cpu = hyv_cpu_of(be);
-    const int64_t elements = hyv_gemm_elements(cpu->gemm, call->depth);
+    const hyv_gemm_functions *f = call->functions ? call->functions : cpu->gemm;
+    const int64_t elements = hyv_gemm_elements(f, call->depth);
     const size_t bytes = shared_floats(call->rows, call->cols, elements) * sizeof(float);
     float *shared = hyv_cpu_scratch(be, &cpu->shared, bytes);
-    const size_t thread_bytes = thread_floats(call->rows, elements) * sizeof(float);
+    const size_t thread_bytes = thread_floats(f, call->rows, elements) * sizeof(float);
     if (!shared || !hyv_cpu_scratch_all(be, thread_bytes))
         return;
     const int64_t padded = round_up(call->cols, HYV_GEMM_NR_MAX);
     job g = {.call = call,
-             .f = cpu->gemm,
+             .f = f,
              .be = be,
              .cpu = cpu,
              .start = shared,

@@ -8,8 +8,9 @@
  * (cpu.h).
  *
  * In bf16 a panel is narrowed while it is hot: to pairs of neighbouring k where the processor
- * multiplies pairs, else to rounded f32. Blocking counts elements of panels, k or pairs. Knows no
- * operator.
+ * multiplies pairs, else to rounded f32. Blocking counts elements of panels, k or pairs. Where the
+ * processor multiplies whole tiles, a left panel is a row of tiles and every panel is as deep as
+ * some tiles, filled up with zeros. Knows no operator.
  */
 #ifndef HYV_CPU_GEMM_H
 #define HYV_CPU_GEMM_H
@@ -17,12 +18,13 @@
 #include "cpu.h"
 
 enum {
-    HYV_GEMM_MR_MAX = 16,
+    HYV_GEMM_MR_MAX = 32,
     HYV_GEMM_NR_MAX = 32,
     HYV_GEMM_DEPTH = 768,       /* k a block at most */
     HYV_GEMM_DEPTH_PASS = 4608, /* k packed at once of the right operand, */
     HYV_GEMM_PASS = 3145728,    /* floats of it packed at once, */
-    HYV_GEMM_ROWS = 168,        /* and rows a task of the left at most: half of a 1 MiB L2 cache */
+    HYV_GEMM_ROWS = 168,        /* rows a task of the left at most: half of a 1 MiB L2 cache, */
+    HYV_GEMM_ROWS_MAX = 320,    /* or of a 2 MiB one */
     HYV_GEMM_FEW_ROWS = 56,     /* up to here threads share columns, not rows; */
     HYV_GEMM_SOME_ROWS = 320,   /* up to here where there are */
     HYV_GEMM_MANY_COLS = 1024,  /* so many columns to share */
@@ -34,7 +36,10 @@ typedef struct hyv_gemm_functions {
     int mr, nr;
     int depth; /* elements a block, <= HYV_GEMM_DEPTH: long, so that loading and storing sums is
                   cheap */
+    int rows;  /* a task of the left at most, where a cache holds them, <= HYV_GEMM_ROWS_MAX */
     int fold;  /* k in an element of a panel: 1, or 2 for pairs of bf16 */
+    int unit;  /* panels are multiples of so many elements deep: 1, or those of a tile */
+    int grain; /* k at whose multiples a stretch that transpose is called for must begin */
     /* c[rows, nr] += a * b over `depth` elements; a [depth, mr] of which `rows` <= mr are used, b
      * [depth, nr]. With `start` [nr] the sums begin there instead of at c. */
     void (*kernel)(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
@@ -46,15 +51,29 @@ typedef struct hyv_gemm_functions {
      * 0. NULL in f32. */
     void (*narrow)(float *out, const float *in, int width, int64_t depth);
     const struct hyv_gemm_functions *wide; /* with fold 2: those that pack panels of f32 */
+    /* Those that pack left panels where they are laid out in another way than right ones: tiles of
+     * 16 elements, [depth / 16, mr, 16], filled up with zeros by transpose and narrow. Or NULL. */
+    const struct hyv_gemm_functions *left;
+    /* A thread's first and last word about tiles, around its calls of `kernel`; or NULL. */
+    void (*begin)(void);
+    void (*end)(void);
+    const struct hyv_int8_functions *bytes; /* of products in 8-bit integers (gemm_int8.h) */
+    const struct hyv_gemm_functions *int8;  /* those for linears that may be such, or NULL */
     /* f32 from `count` elements, whole blocks, of another type; `in` may be unaligned. */
     void (*decode)(float *out, const void *in, hyv_type type, int64_t count);
 } hyv_gemm_functions;
 
 extern const hyv_gemm_functions hyv_gemm_c, hyv_gemm_avx2, hyv_gemm_avx512;
 
-/* For gemm_avx512bf16.c: turns the functions of AVX-512 into those that multiply pairs. */
+/* Turn the functions of AVX-512 into those that multiply pairs (gemm_avx512bf16.c), and these into
+ * those that multiply tiles of pairs (gemm_amx.c). */
 void hyv_gemm_use_pairs(hyv_gemm_functions *f);
+void hyv_gemm_use_tiles(hyv_gemm_functions *f);
 
+/* `narrow` of the former. */
+void hyv_gemm_narrow_pairs(float *out, const float *in, int width, int64_t depth);
+
+/* All but `int8`, which whoever owns them sets. */
 hyv_gemm_functions hyv_gemm_for(hyv_isa isa, hyv_precision precision);
 
 /* Decodes by scalar code; the definition for all `decode` entries. */
@@ -69,23 +88,43 @@ void hyv_quant_decode_avx512(float *out, const void *in, hyv_type type, int64_t 
 typedef void hyv_pack(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                       int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
 
-/* Packs by `pack` and narrows where the functions say so: out [depth / fold rounded up, width].
- * With pairs a packer does so itself, by transpose, unless its stretches may begin at an odd k.
- * `buffer` has HYV_GEMM_BUFFERS floats; k0 is a multiple of fold. */
+/* Packs by `pack` and narrows where the functions say so: out [elements of depth, width]. With
+ * pairs a packer does so itself, by transpose, where its stretches, which begin at multiples of
+ * `stretch` k (0: there is one), begin at multiples of the grain. `buffer` has HYV_GEMM_BUFFERS
+ * floats; k0 is a multiple of the grain. */
 enum { HYV_GEMM_BUFFERS = 2 * HYV_GEMM_BUFFER };
-void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, bool odd, const void *operand,
-                   float *out, int width, int64_t first, int n, int64_t k0, int64_t depth,
-                   float *buffer);
+void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, int64_t stretch,
+                   const void *operand, float *out, int width, int64_t first, int n, int64_t k0,
+                   int64_t depth, float *buffer);
 
 /* Elements of a panel that `depth` k take. */
 static inline int64_t hyv_gemm_elements(const hyv_gemm_functions *f, int64_t depth)
 {
-    return (depth + f->fold - 1) / f->fold;
+    const int64_t unit = (int64_t)f->fold * f->unit;
+    return (depth + unit - 1) / unit * f->unit;
+}
+
+static inline const hyv_gemm_functions *hyv_gemm_left(const hyv_gemm_functions *f)
+{
+    return f->left ? f->left : f;
+}
+
+static inline void hyv_gemm_begin(const hyv_gemm_functions *f)
+{
+    if (f->begin)
+        f->begin();
+}
+
+static inline void hyv_gemm_end(const hyv_gemm_functions *f)
+{
+    if (f->end)
+        f->end();
 }
 
 typedef struct hyv_gemm_call {
+    const hyv_gemm_functions *functions; /* NULL: the backend's */
     int64_t rows, cols, depth;
-    bool odd;         /* stretches of k that the packers transpose may begin at odd ones */
+    int64_t stretch;  /* of the packers, as in hyv_gemm_pack */
     const void *left; /* [rows, depth] */
     hyv_pack *pack_left;
     const void *right; /* [cols, depth] */
@@ -94,6 +133,8 @@ typedef struct hyv_gemm_call {
     hyv_mat y;
     /* Where row `row` of the product goes; NULL: to the row of y with that number. */
     float *(*place)(const void *left, hyv_mat y, int64_t row);
+    /* Makes finished sums the result, where they are not: y[cols] from column `col` on; or NULL. */
+    void (*finish)(const void *left, float *y, int64_t row, int64_t col, int64_t cols);
 } hyv_gemm_call;
 
 void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call);

@@ -69,7 +69,7 @@ static inline __m512i interleaving(void)
 }
 
 /* Two rows become one of pairs; widths are 14 and 32. */
-static void narrow(float *out, const float *in, int width, int64_t depth)
+void hyv_gemm_narrow_pairs(float *out, const float *in, int width, int64_t depth)
 {
     const __m512i order = interleaving();
     for (int64_t k = 0; k < depth; k += 2, in += 2 * width, out += width)
@@ -86,10 +86,10 @@ static void narrow(float *out, const float *in, int width, int64_t depth)
 
 void hyv_gemm_use_pairs(hyv_gemm_functions *f)
 {
-    f->fold = 2;
+    f->fold = f->grain = 2;
     f->kernel = kernel;
     f->transpose = transpose;
-    f->narrow = narrow;
+    f->narrow = hyv_gemm_narrow_pairs;
     f->wide = &hyv_gemm_avx512;
 }
 

@@ -1,5 +1,6 @@
 /* Transposition by 16 x 16 blocks of 32-bit elements; included by gemm_avx512.c and
- * gemm_avx512bf16.c, each of which first says how STRETCH neighbours along k become a vector.
+ * gemm_avx512bf16.c, each of which first says how STRETCH neighbours along k become a vector, and
+ * by gemm_amx.c, which wants a block alone.
  */
 
 /* Rows of a 16 x 16 block become columns: pairs, fours, then quarters change places. */
@@ -30,6 +31,7 @@ static inline void flip(__m512 r[LANES])
     }
 }
 
+#ifndef FLIP_ALONE
 /* Up to 16 rows; whole vectors of k, then one with zeros for what is not there. */
 static inline void transpose_rows(float *out, int width, const float *const *in, int n, int lanes,
                                   int64_t depth)
@@ -64,3 +66,4 @@ static void transpose(float *out, int width, const float *const *in, int n, int6
     for (int i = 0; i < width; i += LANES)
         transpose_rows(out + i, width, in + i, n - i, width - i < LANES ? width - i : LANES, depth);
 }
+#endif

@@ -6,6 +6,7 @@
 #include "../half.h"
 #include "../quant.h"
 #include "gemm.h"
+#include "gemm_int8.h"
 
 enum { CACHE_LINE = 64 };
 
@@ -94,6 +95,10 @@ void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *ou
 
 void hyv_cpu_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W)
 {
+    if (hyv_gemm_is_int8(hyv_cpu_of(be)->gemm, W)) {
+        hyv_cpu_linear_int8(be, y, x, W);
+        return;
+    }
     const hyv_gemm_call call = {.rows = y.rows,
                                 .cols = y.cols,
                                 .depth = x.cols,
@@ -106,8 +111,10 @@ void hyv_cpu_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W)
     hyv_gemm(be, &call);
 }
 
-size_t hyv_cpu_linear_scratch(const hyv_gemm_functions *gemm, int64_t rows, int64_t cols,
-                              int64_t depth, int threads)
+size_t hyv_cpu_linear_scratch(const hyv_gemm_functions *gemm, int64_t rows, const hyv_weight *W,
+                              int threads)
 {
-    return hyv_gemm_scratch(gemm, rows, cols, depth, threads);
+    if (hyv_gemm_is_int8(gemm, W))
+        return hyv_cpu_linear_int8_scratch(gemm->int8, rows, W->w.rows, W->w.cols, threads);
+    return hyv_gemm_scratch(gemm, rows, W->w.rows, W->w.cols, threads);
 }

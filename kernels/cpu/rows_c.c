@@ -5,7 +5,7 @@
 const hyv_row_functions *hyv_rows_for(hyv_isa isa)
 {
 #if defined(__x86_64__)
-    if (isa == HYV_ISA_AVX512BF16)
+    if (isa >= HYV_ISA_AVX512BF16)
         return &hyv_rows_avx512bf16;
     if (isa == HYV_ISA_AVX512)
         return &hyv_rows_avx512;

@@ -141,7 +141,7 @@ void hyv_cpu_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
         const hyv_gemm_call call = {.rows = hyv_grid_rows(p.voxels),
                                     .cols = y.cols,
                                     .depth = hyv_grid_rows(p.taps) * x.cols,
-                                    .odd = x.cols % 2 != 0,
+                                    .stretch = x.cols,
                                     .left = &p,
                                     .pack_left = pack_taps,
                                     .right = &p,

@@ -124,8 +124,8 @@ static void null_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight 
     const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
     note(be, y.rows <= HYV_KIND_ROWS_FEW ? HYV_KIND_LINEAR_FEW : HYV_KIND_LINEAR,
          (hyv_example){.work = 2.0 * whole(y) * (double)x.cols, .y = y, .x = x, .weight = *W});
-    count(be, hyv_cpu_linear_scratch(gemm, y.rows, y.cols, x.cols, 0),
-          hyv_cpu_linear_scratch(gemm, y.rows, y.cols, x.cols, 1));
+    count(be, hyv_cpu_linear_scratch(gemm, y.rows, W, 0),
+          hyv_cpu_linear_scratch(gemm, y.rows, W, 1));
 }
 
 static void null_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,

@@ -4,10 +4,10 @@
  * line of JSON that another program can set beside its own measurement. A block's time is that
  * between two outputs which the watch sees, so nothing around it counts.
  *
- * bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16] [-w f32|bf16] PIECE NUMBERS
- *   double T H W TEXT, single T H W TEXT   T x H x W video tokens and TEXT text tokens
- *   decode T H W                           latents of that grid, in one piece
- *   llama N, clip N                        N tokens
+ * bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16|int8] [-w f32|bf16] PIECE
+ * NUMBERS double T H W TEXT, single T H W TEXT   T x H x W video tokens and TEXT text tokens decode
+ * T H W                           latents of that grid, in one piece llama N, clip N N tokens
+ *   linear M N K                           one product of M rows
  */
 #include <stdlib.h>
 #include <string.h>
@@ -227,12 +227,30 @@ static void run_clip(bench *b, const hyv_watch *watch)
     hyv_clip_forward(b->be, &clip, pooled, states, watch);
 }
 
+static hyv_weight weight;
+static hyv_mat factor, product;
+
+static void make_linear(bench *b)
+{
+    const hyv_binder list = binder(b);
+    hyv_bind_large(&list, &weight, b->number[1], b->number[2], "linear");
+    factor = random_rows(b, b->number[0], b->number[2]);
+    product = random_rows(b, b->number[0], b->number[1]);
+}
+
+static void run_linear(bench *b, const hyv_watch *watch)
+{
+    (void)watch;
+    hyv_linear(b->be, product, factor, &weight);
+}
+
 static const piece pieces[] = {
     {"double", 4, make_dit, run_dit, "transformer_blocks", 1},
     {"single", 4, make_dit, run_dit, "single_transformer_blocks", 1},
     {"decode", 3, make_decoder, run_decoder, NULL, 0},
     {"llama", 1, make_llama, run_llama, "layers", 1},
     {"clip", 1, make_clip, run_clip, NULL, 0},
+    {"linear", 3, make_linear, run_linear, NULL, 0},
 };
 
 /* ---- measuring --------------------------------------------------------------------------------
@@ -292,9 +310,9 @@ static int measure(bench *b, const piece *p, int reps)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16] "
+    fprintf(stderr, "usage: bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16|int8] "
                     "[-w f32|bf16] "
-                    "double|single T H W TEXT | decode T H W | llama N | clip N\n");
+                    "double|single T H W TEXT | decode T H W | llama N | clip N | linear M N K\n");
     return 2;
 }
 
@@ -311,7 +329,9 @@ int main(int argc, char **argv)
         else if (option == 'i')
             config.isa = optarg;
         else if (option == 'p')
-            config.precision = strcmp(optarg, "bf16") ? HYV_PRODUCTS_FP32 : HYV_PRODUCTS_BF16;
+            config.precision = !strcmp(optarg, "bf16")   ? HYV_PRODUCTS_BF16
+                               : !strcmp(optarg, "int8") ? HYV_PRODUCTS_INT8
+                                                         : HYV_PRODUCTS_FP32;
         else if (option == 'w')
             b.type = strcmp(optarg, "bf16") ? HYV_F32 : HYV_BF16;
         else

@@ -3,8 +3,8 @@
  * Each case runs our operator and OpenBLAS in turn and prints the medians, the ratio, the share of
  * the fused multiply-add peak measured in the same run, and how much of the processors we really
  * got (cpu: processor time / (wall time * threads); below 0.9 something else was running).
- * Rows named "products in bf16" ran with that precision, beside the peak of the same in bf16, which
- * is the fused multiply-add's where the processor has no better instruction.
+ * Rows named "products in bf16" or "in int8" ran with that precision, beside the peak of the same
+ * instructions, which is the fused multiply-add's where the processor has none.
  * Convolution and attention stand beside the matrix products of their size. OpenBLAS is looked for
  * when the program runs; without it its columns are empty.
  *
@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../kernels/cpu/cpu.h"
+#include "../../kernels/cpu/gemm_int8.h"
 #include "../../kernels/half.h"
 #include "../check.h"
 
@@ -166,6 +166,46 @@ static const bench_case cases[] = {
      0,
      0,
      {0, 0, 0}},
+    {"products in int8: linear 1536x3072x3072",
+     LINEAR,
+     HYV_BF16,
+     HYV_PRODUCTS_INT8,
+     1536,
+     3072,
+     3072,
+     {0, 0, 0}},
+    {"products in int8: linear 1536x12288x3072",
+     LINEAR,
+     HYV_BF16,
+     HYV_PRODUCTS_INT8,
+     1536,
+     12288,
+     3072,
+     {0, 0, 0}},
+    {"products in int8: linear 1536x3072x12288",
+     LINEAR,
+     HYV_BF16,
+     HYV_PRODUCTS_INT8,
+     1536,
+     3072,
+     12288,
+     {0, 0, 0}},
+    {"products in int8: linear 256x3072x3072",
+     LINEAR,
+     HYV_BF16,
+     HYV_PRODUCTS_INT8,
+     256,
+     3072,
+     3072,
+     {0, 0, 0}},
+    {"products in int8: linear of f32 weights",
+     LINEAR,
+     HYV_F32,
+     HYV_PRODUCTS_INT8,
+     1536,
+     3072,
+     3072,
+     {0, 0, 0}},
 };
 
 /* ---- OpenBLAS ---------------------------------------------------------------------------------
@@ -233,6 +273,51 @@ __attribute__((target("avx512f,avx512bf16"))) static float peak_pairs(void)
     return _mm512_cvtss_f32(sum[0]);
 }
 
+/* An instruction makes four multiply-adds of each lane. */
+__attribute__((target("avx512f,avx512vnni"))) static float peak_fours(void)
+{
+    __m512i sum[PEAK_CHAINS];
+    const __m512i x = _mm512_set1_epi8(1);
+    for (int i = 0; i < PEAK_CHAINS; i++)
+        sum[i] = _mm512_set1_epi32(i);
+    for (int n = 0; n < PEAK_LOOPS / 4; n++)
+#pragma GCC unroll 12
+        for (int i = 0; i < PEAK_CHAINS; i++)
+            sum[i] = _mm512_dpbusd_epi32(sum[i], x, x);
+    for (int i = 1; i < PEAK_CHAINS; i++)
+        sum[0] = _mm512_add_epi32(sum[0], sum[i]);
+    return (float)_mm512_reduce_add_epi32(sum[0]);
+}
+
+/* An instruction makes 16 x 16 x 32 multiply-adds of bf16, or twice as many of bytes; the tiles
+ * hold zeros. */
+__attribute__((target("amx-tile,amx-bf16,amx-int8"))) static float peak_tiles(bool bytes)
+{
+    static const struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } shapes = {.palette = 1,
+                .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+                .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+    const int loops = (int)((int64_t)PEAK_LOOPS * PEAK_CHAINS * PEAK_FLOATS / (4 * 16 * 16 * 32));
+    _tile_loadconfig(&shapes);
+    for (int n = 0; n < (bytes ? loops / 2 : loops); n++)
+        if (bytes) {
+            _tile_dpbssd(0, 4, 6);
+            _tile_dpbssd(1, 4, 7);
+            _tile_dpbssd(2, 5, 6);
+            _tile_dpbssd(3, 5, 7);
+        } else {
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    _tile_release();
+    return 0.0f;
+}
+
 /* Half as many lanes, so twice as many loops. */
 __attribute__((target("avx2,fma"))) static float peak_avx2(void)
 {
@@ -251,7 +336,8 @@ __attribute__((target("avx2,fma"))) static float peak_avx2(void)
 
 typedef struct peak_job {
     hyv_isa isa;
-    bool pairs;
+    hyv_precision precision;
+    bool vnni;
     _Atomic int sink; /* uses the result, so that the loop stays */
 } peak_job;
 
@@ -260,9 +346,13 @@ static void peak_task(void *arg, int64_t index, int thread)
     peak_job *job = arg;
     (void)index, (void)thread;
 #if defined(__x86_64__)
-    job->sink += (int)(job->pairs                   ? peak_pairs()
-                       : job->isa >= HYV_ISA_AVX512 ? peak_avx512()
-                                                    : peak_avx2());
+    const bool narrow = job->precision != HYV_PRODUCTS_FP32;
+    const bool bytes = job->precision == HYV_PRODUCTS_INT8;
+    job->sink += (int)(narrow && job->isa == HYV_ISA_AMX          ? peak_tiles(bytes)
+                       : bytes && job->vnni                       ? peak_fours()
+                       : narrow && job->isa == HYV_ISA_AVX512BF16 ? peak_pairs()
+                       : job->isa >= HYV_ISA_AVX512               ? peak_avx512()
+                                                                  : peak_avx2());
 #else
     job->sink++;
 #endif
@@ -272,11 +362,11 @@ static void peak_task(void *arg, int64_t index, int thread)
  */
 
 typedef struct bench {
-    hyv_backend *in[2], *be; /* by precision; the case's */
+    hyv_backend *in[HYV_PRECISIONS], *be; /* by precision; the case's */
     sgemm_function *sgemm;
     clockid_t clock;
     int threads, reps;
-    double peak[2]; /* GFLOP/s by precision, the best seen so far */
+    double peak[HYV_PRECISIONS]; /* GFLOP/s by precision, the best seen so far */
 } bench;
 
 typedef struct operands {
@@ -307,7 +397,8 @@ static double median(double *v, int n)
 static void measure_peak(bench *b, hyv_precision precision)
 {
     const hyv_isa isa = hyv_cpu_of(b->be)->isa;
-    peak_job job = {.isa = isa, .pairs = precision && isa == HYV_ISA_AVX512BF16};
+    peak_job job = {
+        .isa = isa, .precision = precision, .vnni = hyv_cpu_has_int8(HYV_INT8_AVX512VNNI, isa)};
     const double start = clock_s(b->clock);
     hyv_pool_run(b->be, 4 * b->threads, peak_task, &job);
     const double flops = 4.0 * b->threads * 2.0 * PEAK_LOOPS * PEAK_CHAINS * PEAK_FLOATS;
@@ -390,7 +481,8 @@ static void run_ours(const bench *b, const bench_case *c, const operands *o)
                       hyv_cols(qkv, width, width), hyv_cols(qkv, 2 * width, width), HEADS, 0);
         return;
     }
-    const hyv_weight W = {.w = matrix(o->w, c->cols, depth_of(c), c->type), .bias = o->bias};
+    const hyv_weight W = {
+        .w = matrix(o->w, c->cols, depth_of(c), c->type), .bias = o->bias, .int8 = true};
     const hyv_mat y = matrix(o->y, c->rows, c->cols, HYV_F32);
     const hyv_mat x = matrix(o->x, c->rows, c->depth, HYV_F32);
     if (c->kind == LINEAR)
@@ -488,7 +580,7 @@ int main(int argc, char **argv)
             return 2;
     }
     b.reps = b.reps < 1 ? 1 : b.reps > REPS_MAX ? REPS_MAX : b.reps;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < HYV_PRECISIONS; i++) {
         config.precision = (hyv_precision)i;
         if (hyv_backend_open(&b.in[i], "cpu", &config) < 0) {
             fprintf(stderr, "bench_ops: no such backend or instruction set\n");
@@ -504,9 +596,12 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
         if (wanted(cases[i].name, argv + optind, argc - optind))
             run_case(&b, &cases[i]);
-    printf("measured peaks: %.1f GFLOP/s, in bf16 %.1f\n", b.peak[0], b.peak[1]);
-    const int status = b.in[0]->err || b.in[1]->err ? 1 : 0;
-    hyv_backend_close(&b.in[0]);
-    hyv_backend_close(&b.in[1]);
+    printf("measured peaks: %.1f GFLOP/s, in bf16 %.1f, in int8 %.1f\n", b.peak[0], b.peak[1],
+           b.peak[2]);
+    int status = 0;
+    for (int i = 0; i < HYV_PRECISIONS; i++) {
+        status |= b.in[i]->err != 0;
+        hyv_backend_close(&b.in[i]);
+    }
     return status;
 }

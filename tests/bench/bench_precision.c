@@ -1,5 +1,5 @@
-/* How far frames and predictions in bf16 are from those in fp32, for the manual: the golden models,
- * or any other.
+/* How far frames and predictions in bf16 and int8 are from those in fp32, for the manual: the
+ * golden models, or any other.
  *
  * bench_precision [-i isa] [NAME=VALUE ...]
  * Without options: the text-to-video cases of tests/golden, from the repository root. With options:
@@ -14,10 +14,14 @@
 
 static void print_row(const char *name, hyv_options *o, const char *isa)
 {
-    deviation d;
-    if (deviation_measure(&d, o, "bf16", isa))
-        printf("%-28s %12.7f %10.2f %8d\n", name, d.cosine, d.psnr_db, d.worst);
-    fflush(stdout);
+    static const char *const precisions[] = {"bf16", "int8"};
+    for (int i = 0; i < 2; i++) {
+        deviation d;
+        if (deviation_measure(&d, o, precisions[i], isa))
+            printf("%-28s %s %12.7f %10.2f %8d\n", name, precisions[i], d.cosine, d.psnr_db,
+                   d.worst);
+        fflush(stdout);
+    }
 }
 
 static void golden_models(const char *isa)
@@ -61,7 +65,7 @@ int main(int argc, char **argv)
             isa = optarg;
         else
             return 2;
-    printf("%-28s %12s %10s %8s\n", "bf16 beside fp32", "cosine", "PSNR dB", "most/255");
+    printf("%-28s %4s %12s %10s %8s\n", "beside fp32", "", "cosine", "PSNR dB", "most/255");
     if (optind == argc)
         golden_models(isa);
     else

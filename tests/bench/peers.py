@@ -25,6 +25,12 @@ ROWS |= {"decode 17x128x128": (["decode", 5, 16, 16], "decode", dict(shape=(5, 1
          "decode 9x256x256": (["decode", 3, 32, 32], "decode", dict(shape=(3, 32, 32))),
          "Llama layer, 351 tokens": (["llama", 351], "llama", dict(tokens=351)),
          "CLIP, 77 tokens": (["clip", 77], "clip", dict(tokens=77))}
+# One product in the same precision on both sides; oneDNN's is packed, and in int8 quantised, beforehand.
+ROWS |= {f"linear {m}x{n}x{k} in {precision}":
+         (["-p", precision, "-w", "bf16", "linear", m, n, k], "linear",
+          dict(m=m, n=n, k=k, precision=precision))
+         for precision in ("bf16", "int8")
+         for m, n, k in ((1536, 3072, 3072), (1536, 12288, 3072), (1536, 3072, 12288))}
 END_TO_END = "small model, command to last frame"
 
 # ------------------------------------------------------------------------------ the peers' side
@@ -90,6 +96,19 @@ def clip(tokens):
     return lambda: model(ids)
 
 
+def linear(m, n, k, precision):
+    import torch
+    x, w, bias = torch.randn(m, k), torch.randn(n, k) * 0.03, torch.randn(n)
+    if precision == "bf16":
+        x, w, bias = (t.bfloat16() for t in (x, w, bias))
+        return lambda: torch.nn.functional.linear(x, w, bias)
+    torch.backends.quantized.engine = "onednn"
+    zeros = torch.zeros(n, dtype=torch.long)
+    w = torch.quantize_per_channel(w, w.abs().amax(1) / 127, zeros, 0, torch.qint8)
+    packed = torch.ops.quantized.linear_prepack(w, bias)
+    return lambda: torch.ops.quantized.linear_dynamic(x, packed)
+
+
 def peak_mib():
     """Highest resident size since the last reset, of this process."""
     with open("/proc/self/status", encoding="ascii") as f:
@@ -104,7 +123,8 @@ def serve(name, settings, threads, medium):
     if medium:
         torch.set_float32_matmul_precision("medium")
     with torch.no_grad():
-        run = {"block": block, "decode": decode, "llama": llama, "clip": clip}[name](**settings)
+        run = {"block": block, "decode": decode, "llama": llama, "clip": clip,
+               "linear": linear}[name](**settings)
         before = peak_mib()
         for _ in sys.stdin:
             began = time.perf_counter()
@@ -166,7 +186,9 @@ def print_row(name, a, b, more=""):
 def measure_piece(args, name):
     """The stock peer and, for products, the same with its fp32 products on oneDNN."""
     numbers, peer, settings = ROWS[name]
-    variants = {"": (settings, False), ", medium": (settings, True)}
+    variants = {"": (settings, False)}
+    if peer != "linear":
+        variants[", medium"] = (settings, True)
     if peer == "decode" and settings["shape"][0] > 4:
         variants[", its tiles"] = (settings | dict(tiled=True), False)
     peers = {key: Peer(peer, s, args.threads, medium) for key, (s, medium) in variants.items()}
@@ -225,7 +247,7 @@ def main():
     if args.user_script:
         model, path, prompt, steps = args.user_script
         return user_script(model, path, prompt, int(steps), args.threads)
-    print("| fp32 | ours s | peer s | ratio | ours MiB | peer MiB |\n|---|---|---|---|---|---|")
+    print("| fp32 unless it says so | ours s | peer s | ratio | ours MiB | peer MiB |\n|---|---|---|---|---|---|")
     for name in [*ROWS, END_TO_END]:
         if args.rows and not any(part in name for part in args.rows):
             continue

@@ -112,7 +112,7 @@ typedef void step(hyv_backend *be, hyv_mat block);
 
 static void a_linear(hyv_backend *be, hyv_mat m)
 {
-    const hyv_weight w = {.w = hyv_cols(hyv_rows(m, 300, 70), 0, 50)};
+    const hyv_weight w = {.w = hyv_cols(hyv_rows(m, 300, 70), 0, 50), .int8 = true};
     hyv_linear(be, hyv_cols(hyv_rows(m, 0, 90), 0, 70), hyv_cols(hyv_rows(m, 100, 90), 0, 50), &w);
 }
 
@@ -208,6 +208,8 @@ int main(void)
         test_scratch(threads, "auto", HYV_PRODUCTS_FP32);
         test_scratch(threads, "auto", HYV_PRODUCTS_BF16);
         test_scratch(threads, "c", HYV_PRODUCTS_BF16);
+        test_scratch(threads, "auto", HYV_PRODUCTS_INT8);
+        test_scratch(threads, "c", HYV_PRODUCTS_INT8);
     }
     return check_done();
 }

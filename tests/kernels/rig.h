@@ -3,9 +3,9 @@
  *
  * rig_compare runs an operator with plain C on one thread, holds its result against a reference in
  * double precision, and then demands the same bytes of every instruction set at 1, 2 and 7 threads
- * (kernels/cpu/cpu.h: canonical arithmetic). With products in bf16 the one that multiplies pairs is
- * held against the reference too, and against itself. Whatever surrounds the output must stay as it
- * was; guards are all ones, which is NaN, so that reading them shows as well.
+ * (kernels/cpu/cpu.h: canonical arithmetic). With products in bf16 those that multiply pairs are
+ * held against the reference too, and each against itself. Whatever surrounds the output must stay
+ * as it was; guards are all ones, which is NaN, so that reading them shows as well.
  */
 #ifndef HYV_TESTS_KERNELS_RIG_H
 #define HYV_TESTS_KERNELS_RIG_H
@@ -23,26 +23,26 @@
     0x1p-24 /* half a unit in the last place of 1.0f: one rounding's relative error \
              */
 
-enum { RIG_GUARD_ROWS = 2, RIG_GUARD_COLS = 19, RIG_BACKENDS = 12, RIG_ROUGH = 4 };
+enum { RIG_GUARD_ROWS = 2, RIG_GUARD_COLS = 19, RIG_BACKENDS = 15, RIG_ROUGH = 4 };
 
 /* ---- backends ---- */
 
 typedef struct rig {
     hyv_backend *be[RIG_BACKENDS];
     char name[RIG_BACKENDS][32];
-    int count; /* be[0] is plain C on one thread */
-    int pairs; /* the first that multiplies pairs of bf16, or -1 */
+    int count;               /* be[0] is plain C on one thread */
+    int model[RIG_BACKENDS]; /* which must have given the same bytes; its own index: none */
     hyv_precision precision;
 } rig;
 
 static inline void rig_open(rig *r, hyv_precision precision)
 {
-    static const char *const isas[] = {"c", "avx2", "avx512", "avx512bf16"};
+    static const char *const isas[] = {"c", "avx2", "avx512", "avx512bf16", "amx"};
+    enum { PAIRS = 3 }; /* from here on bf16 is added in another way on each */
     static const int threads[] = {1, 2, 7};
     memset(r, 0, sizeof(*r));
     r->precision = precision;
-    r->pairs = -1;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0, first = 0; i < 5; i++, first = r->count)
         for (int t = 0; t < 3; t++) {
             const hyv_backend_config config = {
                 .threads = threads[t], .isa = isas[i], .precision = precision};
@@ -53,8 +53,7 @@ static inline void rig_open(rig *r, hyv_precision precision)
                 check_skip(name);
                 continue;
             }
-            if (err == 0 && i == 3 && precision == HYV_PRODUCTS_BF16 && r->pairs < 0)
-                r->pairs = r->count;
+            r->model[r->count] = i >= PAIRS && precision == HYV_PRODUCTS_BF16 ? first : 0;
             if (CHECK_MSG(err == 0, "cannot open %s: %d", name, err))
                 memcpy(r->name[r->count++], name, sizeof(name));
         }
@@ -198,7 +197,7 @@ static inline void rig_compare(const rig *r, const char *what, const rig_mat *y,
 {
     rig_mat first = rig_copy(y);
     for (int i = 0; i < r->count; i++) {
-        const bool defines = i == 0 || i == r->pairs;
+        const bool defines = i == r->model[i];
         rig_mat copy = rig_copy(y);
         if (defines)
             memcpy(first.block, y->block, y->bytes);
@@ -212,8 +211,7 @@ static inline void rig_compare(const rig *r, const char *what, const rig_mat *y,
             rig_check_values(what, first.m, want, error);
         CHECK_MSG(memcmp(first.block, out->block, first.bytes) == 0,
                   "%s [%lld,%lld]: %s gives other bytes than %s", what, (long long)y->m.rows,
-                  (long long)y->m.cols, r->name[i],
-                  r->pairs >= 0 && i > r->pairs ? r->name[r->pairs] : r->name[0]);
+                  (long long)y->m.cols, r->name[i], r->name[r->model[i]]);
         rig_free(&copy);
     }
     rig_free(&first);

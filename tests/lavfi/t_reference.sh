@@ -65,9 +65,9 @@ repeats() {
 # The same bytes for any number of threads and any instruction set of this machine.
 canonical() {
     sums=
-    for options in threads=1 threads=2 opts=isa=c opts=isa=avx2 opts=isa=avx512 opts=isa=avx512bf16; do
+    for options in threads=1 threads=2 opts=isa=c opts=isa=avx2 opts=isa=avx512 opts=isa=avx512bf16 opts=isa=amx; do
         if ! ff_log error -f lavfi -i "$(graph_of t2v_zh $options),format=gbrpf32" -f md5 -; then
-            grep -q isa log && case $options in *avx*) continue ;; esac
+            grep -q isa log && case $options in *avx* | *amx) continue ;; esac
             cat log
             return 1
         fi

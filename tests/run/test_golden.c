@@ -21,9 +21,10 @@ typedef struct setting {
     const char *isa, *threads;
 } setting;
 
-static const setting settings[] = {
-    {"auto", "0"}, {"c", "1"},      {"c", "2"},      {"avx2", "1"},   {"avx2", "2"},
-    {"avx2", "7"}, {"avx512", "1"}, {"avx512", "2"}, {"avx512", "7"}, {"avx512bf16", "2"}};
+static const setting settings[] = {{"auto", "0"},       {"c", "1"},      {"c", "2"},
+                                   {"avx2", "1"},       {"avx2", "2"},   {"avx2", "7"},
+                                   {"avx512", "1"},     {"avx512", "2"}, {"avx512", "7"},
+                                   {"avx512bf16", "2"}, {"amx", "2"}};
 enum { SETTINGS = sizeof(settings) / sizeof(settings[0]) };
 
 static void set_number(hyv_options *o, const char *name, double value)

@@ -119,7 +119,7 @@ static const struct {
     {"template", "imag", "auto|video|image"},
     {"template", "auto|video", "auto|video|image"},
     {"isa", "avx2", NULL},
-    {"isa", "avx51", "auto|c|avx2|avx512|avx512bf16"},
+    {"isa", "avx51", "auto|c|avx2|avx512|avx512bf16|amx"},
     {"device", "cuda:1", NULL},
     {"device", "cuda:x", "auto, cpu, cuda or cuda:N"},
     {"device", "gpu", "auto, cpu, cuda or cuda:N"},
@@ -366,8 +366,9 @@ static void test_model_params(void)
     CHECK(open_model("threads", "7", text) == 0 && !strcmp(text, "test"));
     CHECK(open_model("device", "cuda", text) == -ENODEV && strstr(text, "valid: auto, cpu"));
     CHECK(open_model("device", "cpu", text) == 0);
-    CHECK(open_model("precision", "int8", text) == -ENOSYS && strstr(text, "auto, fp32, bf16"));
+    CHECK(open_model("precision", "fp8", text) == -ENOSYS && strstr(text, "fp32, bf16, int8"));
     CHECK(open_model("precision", "bf16", text) == 0);
+    CHECK(open_model("precision", "int8", text) == 0);
     CHECK(open_model("precision", "fp32", text) == 0);
     CHECK(open_model("model", folder, text) == 0 && !strcmp(text, folder));
     CHECK(open_model("model", "/no/such/model", text) == -ENOENT && strstr(text, "/no/such/model"));
