@@ -155,7 +155,8 @@ float *deviation_prediction(hyv_options *o, const char *precision, const char *i
     if (err >= 0)
         err = hyv_model_open(&m, p.model, &p.choice, &log);
     if (err >= 0) {
-        const hyv_backend_config config = {.isa = p.isa, .precision = p.precision, .threads = p.threads};
+        const hyv_backend_config config = {
+            .isa = p.isa, .precision = p.precision, .threads = p.threads};
         err = hyv_backend_open(&be, "cpu", &config);
         if (err >= 0)
             err = hyv_arena_resize(be, (size_t)ARENA_MIB << 20);

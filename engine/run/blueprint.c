@@ -80,8 +80,16 @@ typedef struct wish {
     const hyv_matrix_spec *spec; /* NULL: a vector or a table */
 } wish;
 
+/* Tensors of layers that are not run have not been checked by anybody. */
+static bool fail_shape(draft *d, const hyv_tensor *t)
+{
+    d->err = hyv_log_error(d->m->log, -ENOTSUP, "%s: tensor %s does not fit the others",
+                           d->m->parts.part[d->component].path, t->name);
+    return false;
+}
+
 /* Of an fp8 matrix, as weights.c finds it. */
-static void find_scale(const draft *d, const wish *w, hyv_piece *p)
+static bool find_scale(draft *d, const wish *w, hyv_piece *p)
 {
     static const char *const suffixes[] = {"fp8_scale", "scale_weight", "weight_scale"};
     const bool f8 = p->from->type == HYV_F8_E4M3 || p->from->type == HYV_F8_E5M2;
@@ -91,14 +99,14 @@ static void find_scale(const draft *d, const wish *w, hyv_piece *p)
         p->scale = hyv_checkpoint_find(d->m->file[d->component], place.name);
         p->rounded = p->scale && i == 0;
     }
-    if (p->scale && p->scale->count <= 1)
-        return;
-    if (p->scale && p->scale->count != p->from->shape[0])
-        p->scale = NULL; /* weights.c has complained */
+    if (p->scale && (!hyv_type_is_float(p->scale->type) ||
+                     (p->scale->count != 1 && p->scale->count != p->from->shape[0])))
+        return fail_shape(d, p->scale);
+    return true;
 }
 
 /* Where the rows lie in the source: one piece, or two if its halves are exchanged. */
-static int find_pieces(const draft *d, const wish *w, hyv_piece piece[2])
+static int find_pieces(draft *d, const wish *w, hyv_piece piece[2])
 {
     hyv_place place;
     hyv_names_place(&d->from, w->module, w->suffix, &place);
@@ -115,7 +123,10 @@ static int find_pieces(const draft *d, const wish *w, hyv_piece piece[2])
         p.order = d->gguf ? HYV_ORDER_PAIRS : HYV_ORDER_HALVES;
         p.head = w->spec->detail;
     }
-    find_scale(d, w, &p);
+    if (t->rank < 1 || p.first + p.rows > t->shape[0])
+        fail_shape(d, t);
+    if (d->err || !find_scale(d, w, &p))
+        return 0;
     piece[0] = piece[1] = p;
     if (place.slice != HYV_SLICE_SWAPPED)
         return 1;
@@ -171,7 +182,7 @@ static void add_rows(draft *d, const wish *w)
     hyv_place place;
     int count = d->err ? 0 : find_pieces(d, w, piece);
     if (!count)
-        return; /* of a layer that is not run, and that the source does not have */
+        return; /* an error, or of a layer that is not run, and that the source does not have */
     hyv_names_place(&d->to, w->module, w->suffix, &place);
     hyv_item *item = find_item(d->b, place.name);
     if (!item && !(item = add_item(d, place.name)))
@@ -447,8 +458,8 @@ int hyv_blueprint_make(hyv_blueprint *b, const hyv_model *m, enum hyv_component 
         .opaque = &d, .matrix = list_matrix, .vector = list_vector, .table = list_table};
     *b = (hyv_blueprint){.writer = writer};
     d.err = check(&d);
-    if (!d.err)
-        d.err = hyv_network_list(m, component, &binder);
+    const int listed = d.err ? 0 : hyv_network_list(m, component, &binder);
+    d.err = d.err ? d.err : listed;
     if (!d.err)
         list_rest(&d);
     for (int64_t i = 0; i < b->count && !d.err; i++)

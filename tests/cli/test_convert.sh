@@ -84,6 +84,23 @@ check 'keeps the old file' test "$(cat "$work/old.gguf")" = precious
 check 'success replaces it' "$hyv" convert "$model" -q --component transformer -o "$work/old.gguf" --type f32
 check 'by a file of that name alone' test "$(ls "$work" | grep -c old)" -eq 1
 
+# A layer that is never run, so that nobody has looked at it, is damaged
+mkdir "$work/odd"
+python3 - "$model/text_encoder" "$work/odd" << 'P' || exit 2
+import json, shutil, struct, sys
+source, out = sys.argv[1:]
+with open(source + "/model.safetensors", "rb") as f:
+    header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+    data = f.read()
+header["layers.3.self_attn.q_proj.weight"]["shape"] = [4, 576]
+text = json.dumps(header).encode()
+with open(out + "/model.safetensors", "wb") as f:
+    f.write(struct.pack("<Q", len(text)) + text + data)
+shutil.copy(source + "/config.json", out)
+P
+expect 1 'layers.3.self_attn.q_proj.weight does not fit' convert odd -o out.gguf --type q8_0
+expect 1 'layers.3.self_attn.q_proj.weight does not fit' convert odd -o out.safetensors --type f32
+
 # Full disks: a limit on the size of files, at once and in the middle of a folder
 full() { # NAME LIMIT ARGUMENTS...
     name=$1 limit=$2
