@@ -170,11 +170,6 @@ static void fail_each(int (*work)(const char *), const char *model, int wanted)
     CHECK_MSG(n > 50, "%s: only %ld allocations", model, n);
 }
 
-static void fail_each(const char *model)
-{
-    fail_each(run, model, 0);
-}
-
 static void fail_convert(void)
 {
     static const char *const names[] = {"out.gguf", "out"};
