@@ -31,8 +31,6 @@ static int refuse_file(const hyv_model *m, enum hyv_component c, const hyv_ident
 int hyv_model_open_file(hyv_model *m, enum hyv_component c)
 {
     hyv_identity found;
-    if (!m->parts.part[c].path)
-        return 0;
     const int err = hyv_checkpoint_open(&m->file[c], m->parts.part[c].path, m->log);
     if (err < 0)
         return err;
@@ -127,9 +125,12 @@ static int open_files(hyv_model *m, const char *model, const hyv_choice *choice,
     int err = hyv_parts_find(&m->parts, model, choice, log);
     if (err >= 0 && m->parts.index)
         err = hyv_config_index(m->parts.index, log);
-    for (int c = 0; err >= 0 && c < HYV_COMPONENTS; c++)
+    for (int c = 0; err >= 0 && c < HYV_COMPONENTS; c++) {
+        if (!m->parts.part[c].path) /* only when not all of them are wanted */
+            continue;
         if ((err = hyv_model_open_file(m, (enum hyv_component)c)) >= 0)
             err = hyv_model_read_numbers(m, (enum hyv_component)c);
+    }
     if (err >= 0)
         err = hyv_model_check_task(m, choice);
     m->config.shift = hyv_parts_fast(&m->parts) ? HYV_SHIFT_FAST : HYV_SHIFT;
