@@ -103,13 +103,14 @@ static int choose_isa(const char *name, hyv_isa *isa, const hyv_backend_config *
     return -EINVAL;
 }
 
-/* Of chapter 7 of cpuid: sub-leaf, whether in eax or ecx, and the bit. */
-static bool feature(unsigned leaf, bool in_eax, int bit)
+/* A bit of eax or ecx of cpuid's leaf 7. */
+static bool feature(unsigned subleaf, bool in_eax, int bit)
 {
-    unsigned a = 0, b, c = 0, d;
 #if defined(__x86_64__)
-    return __get_cpuid_count(7, leaf, &a, &b, &c, &d) && ((in_eax ? a : c) >> bit & 1);
+    unsigned a = 0, b, c = 0, d;
+    return __get_cpuid_count(7, subleaf, &a, &b, &c, &d) && ((in_eax ? a : c) >> bit & 1);
 #else
+    (void)subleaf, (void)in_eax, (void)bit;
     return false;
 #endif
 }

@@ -25,7 +25,8 @@ ROWS |= {"decode 17x128x128": (["decode", 5, 16, 16], "decode", dict(shape=(5, 1
          "decode 9x256x256": (["decode", 3, 32, 32], "decode", dict(shape=(3, 32, 32))),
          "Llama layer, 351 tokens": (["llama", 351], "llama", dict(tokens=351)),
          "CLIP, 77 tokens": (["clip", 77], "clip", dict(tokens=77))}
-# One product in the same precision on both sides; oneDNN's is packed, and in int8 quantised, beforehand.
+# One product in the same precision on both sides; in int8 theirs is of a weight that was quantised
+# and packed beforehand.
 ROWS |= {f"linear {m}x{n}x{k} in {precision}":
          (["-p", precision, "-w", "bf16", "linear", m, n, k], "linear",
           dict(m=m, n=n, k=k, precision=precision))
@@ -247,7 +248,8 @@ def main():
     if args.user_script:
         model, path, prompt, steps = args.user_script
         return user_script(model, path, prompt, int(steps), args.threads)
-    print("| fp32 unless it says so | ours s | peer s | ratio | ours MiB | peer MiB |\n|---|---|---|---|---|---|")
+    print("| fp32 unless it says so | ours s | peer s | ratio | ours MiB | peer MiB |\n"
+          "|---|---|---|---|---|---|")
     for name in [*ROWS, END_TO_END]:
         if args.rows and not any(part in name for part in args.rows):
             continue
