@@ -101,13 +101,25 @@ ffmpeg: packages-ffmpeg
 	$(MAKE) lib hyv
 	configure-hook/build-ffmpeg.sh $(if $(FFMPEG_SRC),--source "$(FFMPEG_SRC)",$(FFMPEG))
 
-# Until a trained model ships with the project, the demo shows the built-in test pictures.
+# Shots from English and Chinese prompts, one with a cut, one as a picture in the picture: one command line.
+define DEMO_GRAPH
+hunyuanvideo=seed=1:prompt='a large yellow star moves to the right in a starry night sky. Cut to the same star on the grass',
+    scale=480:480[one];
+hunyuanvideo=seed=2:prompt='夕阳，一个蓝色的爱心逐渐变大',scale=480:480[two];
+hunyuanvideo=seed=3:prompt='a red ball above a green square, both move to the right, on a white background',scale=480:480[three];
+hunyuanvideo=seed=4:prompt='一个小白色三角形在灰色背景上上升',scale=120:120,pad=128:128:4:4:white,loop=2:17[small];
+[one][two][three]concat=3[shots]; [shots][small]overlay=W-w-16:16
+endef
+export DEMO_GRAPH
 demo: ffmpeg
-	@echo "No trained model ships with the project yet: the demo uses model=test, pictures drawn without weights."
-	$(BUILD)/ffmpeg -hide_banner -loglevel info -y -f lavfi \
-	    -i "hunyuanvideo=prompt='a cat walks on the grass, realistic style':model=test:size=640x368:frames=49:seed=42" \
+	$(BUILD)/ffmpeg -hide_banner -loglevel info -y -filter_complex "$$DEMO_GRAPH" \
 	    -c:v libx264 -pix_fmt yuv420p -movflags +faststart demo.mp4
-	@echo "Made demo.mp4. With real weights: model=FOLDER (see README.md)."
+	@echo "Made demo.mp4 with the small model that comes along. With real weights: model=FOLDER (see README.md)."
+
+# The README's picture: frames of that clip.
+demo-sheet: demo
+	$(BUILD)/ffmpeg -v error -y -i demo.mp4 -vf "select='eq(mod(n,5),1)',scale=216:216,tile=5x2:padding=4" -frames:v 1 \
+	    libavfilter-patch/doc/demo.png
 
 # ---- tests ----------------------------------------------------------------------------------------
 
@@ -230,6 +242,6 @@ clean:
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all lib hyv tests fuzz fuzz-programs bench-programs ffmpeg demo check check-sanitizers check-compilers check-valgrind check-ffmpeg check-13b \
+.PHONY: all lib hyv tests fuzz fuzz-programs bench-programs ffmpeg demo demo-sheet check check-sanitizers check-compilers check-valgrind check-ffmpeg check-13b \
         bench bench-peers bench-plan bench-precision lint nano score install clean
 .SECONDARY:
