@@ -90,7 +90,7 @@ static void test_values(void)
     static const char *const files[] = {"tests/golden/names/gguf_blocks.safetensors",
                                         "tests/golden/names/hunyuan-video-t2v-mixed.gguf",
                                         "tests/golden/names/comfyui_fp8_scaled.safetensors",
-                                        "tests/golden/t2v/" DAMAGE_VAE,
+                                        ("tests/golden/t2v/" DAMAGE_VAE),
                                         "tests/golden/pt/types.pth"};
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
         check_file(files[i]);
