@@ -146,7 +146,7 @@ def compare(root, ffmpeg, count, seed=11):
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as f:
             f.write(prompt)
             f.flush()
-            source = f"hunyuanvideo=model={root}:seed={seed + i}:promptfile={f.name}"
+            source = f"hunyuanvideo=model={root}:seed={seed + i}:promptfile={f.name},format=gbrp"
             raw = subprocess.run([ffmpeg, "-nostdin", "-v", "error", "-f", "lavfi", "-i", source,
                                   "-pix_fmt", "rgb24", "-f", "rawvideo", "-"], check=True,
                                  stdout=subprocess.PIPE).stdout
