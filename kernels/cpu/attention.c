@@ -209,14 +209,18 @@ static void query_rows(void *arg, int64_t index, int thread)
     for (int64_t at = 0; at < rows; at += nr)
         hyv_gemm_pack(a->f, hyv_pack_mat, 0, &q, s.q + at * d, nr, at, (int)least(nr, rows - at), 0,
                       a->d, s.buffer);
+    bool stopped = false;
     hyv_gemm_begin(a->f);
     for (int64_t b = 0; b * HYV_KEY_BLOCK < seen; b++) {
-        if (b % STOP_BLOCKS == STOP_BLOCKS - 1 && hyv_pool_stopped(a->be, thread))
+        stopped = b % STOP_BLOCKS == STOP_BLOCKS - 1 && hyv_pool_stopped(a->be, thread);
+        if (stopped)
             break;
         for (int64_t at = 0; at < rows; at += nr)
             key_block(a, &s, first + at, at, b);
     }
     hyv_gemm_end(a->f);
+    if (stopped)
+        return;
     const hyv_mat y = hyv_cols(hyv_rows(a->y, first, rows), head * a->d, a->d);
     for (int64_t at = 0; at < rows; at += nr)
         write_rows(a, &s, y, at);

@@ -198,15 +198,18 @@ def _report(run, state, log):
 
 def _loss(vae, x, weight, encoder=True):
     """(loss, squared error, KL): both errors weighted, the KL over all latent elements. Without
-    encoder its weights are left as they are."""
+    encoder its weights are left as they are, and the loss is what PSNR measures."""
     with torch.autocast("cpu", torch.bfloat16):
         with torch.set_grad_enabled(encoder):
             post = vae.encode(x).latent_dist
         mean, logvar = post.mean.float(), post.logvar.float()
-        z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
+        z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean) if encoder else mean
         d = vae.decode(z).sample.float() - x
     kl = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
-    loss = (weight * (2 * d.pow(2) + 0.5 * d.abs())).mean() + KL_WEIGHT * kl
+    if encoder:
+        loss = (weight * (2 * d.pow(2) + 0.5 * d.abs())).mean() + KL_WEIGHT * kl
+    else:
+        loss = 20 * d.pow(2).mean()
     return loss, d.detach().pow(2).mean().item(), kl.item()
 
 
@@ -219,13 +222,13 @@ def _start(state, file):
 
 def _optimize(state, log, vae, run, encoder):
     """Draws, trains, measures now and then, until the run's time is used up. Whole clips are a
-    fifth of the steps, half of them in the last quarter."""
+    fifth of the steps, half of them in the last quarter, and all if only the decoder learns."""
     measured, recent = run.at["used"], []
     with ThreadPoolExecutor(1) as pool:                      # draws the next batch meanwhile
         following = pool.submit(_batch, run.rng, False)
         while run.goes_on():
             x, weight = following.result()
-            share = 0.2 if run.progress < 0.75 else 0.5
+            share = 1.0 if not encoder else 0.2 if run.progress < 0.75 else 0.5
             following = pool.submit(_batch, run.rng, run.rng.random() < share)
             loss, mse, kl = _loss(vae, x, weight, encoder)
             recent.append((mse, kl))
@@ -265,8 +268,8 @@ def train_decoder(state, minutes, seed):
     scaling = load(os.path.join(state, "vae")).config.scaling_factor
     named = [(n, p) for n, p in vae.named_parameters()
              if n.startswith(("decoder", "post_quant_conv"))]
-    opt = Optimizer(named, lr=2e-3, muon_lr=1e-3, plain=("conv_in", "conv_out", "quant_conv"))
-    run = Run(os.path.join(state, "decoder.pt"), vae, opt, minutes, seed, decay=0.998)
+    opt = Optimizer(named, lr=1e-3, muon_lr=5e-4, plain=("conv_in", "conv_out", "quant_conv"))
+    run = Run(os.path.join(state, "decoder.pt"), vae, opt, minutes, seed, decay=0.98)
     log(f"decoder: from step {run.at['step']}, {run.at['used']:.0f} of {run.total:.0f} s")
     _optimize(state, log, vae, run, encoder=False)
     _report(run, state, log)
