@@ -13,7 +13,7 @@ import argparse
 import os
 import shutil
 
-CORE_MINUTES = dict(text=15, vae=90, transformer=720, distill=60, decoder=60)
+CORE_MINUTES = dict(text=15, vae=90, transformer=240, distill=20, decoder=30)
 CLIPS = 10000
 HERE = os.path.dirname(os.path.abspath(__file__))
 
