@@ -218,6 +218,8 @@ lint: packages-lint
 # The small model without what trained it.
 NANO_FILES = $(filter-out nano/train/%.py nano/train/requirements.txt nano/score.py,$(patsubst presets/%,%,$(wildcard \
              presets/nano/*.* presets/nano/*/*.*)))
+# Without what debuggers want; STRIP=: keeps it.
+STRIP ?= strip
 install: lib hyv
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin \
 	    $(DESTDIR)$(PREFIX)/share/hunyuanvideo/presets $(DESTDIR)$(PREFIX)/share/man/man1
@@ -227,6 +229,8 @@ install: lib hyv
 	install -m 644 $(STATIC) $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 engine/hunyuanvideo.h $(DESTDIR)$(PREFIX)/include/
 	install -m 755 $(BUILD)/hyv $(DESTDIR)$(PREFIX)/bin/
+	$(STRIP) --strip-debug $(DESTDIR)$(PREFIX)/lib/libhunyuanvideo.a
+	$(STRIP) --strip-unneeded $(DESTDIR)$(PREFIX)/lib/libhunyuanvideo.so.$(VERSION) $(DESTDIR)$(PREFIX)/bin/hyv
 	install -m 644 presets/*.yaml $(DESTDIR)$(PREFIX)/share/hunyuanvideo/presets/
 	for file in $(NANO_FILES); do \
 	    install -D -m 644 presets/$$file $(DESTDIR)$(PREFIX)/share/hunyuanvideo/presets/$$file; done
