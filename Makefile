@@ -103,10 +103,10 @@ ffmpeg: packages-ffmpeg
 
 # Shots from English and Chinese prompts, one with a cut, one as a picture in the picture: one command line.
 define DEMO_GRAPH
-hunyuanvideo=seed=1:prompt='a large yellow star moves to the right in a starry night sky. Cut to the same star on the grass',
+hunyuanvideo=seed=1:prompt='a purple heart moves to the right on the sand. Cut to the same heart in front of a white wall',
     scale=480:480[one];
-hunyuanvideo=seed=2:prompt='夕阳，一个蓝色的爱心逐渐变大',scale=480:480[two];
-hunyuanvideo=seed=3:prompt='a red ball above a green square, both move to the right, on a white background',scale=480:480[three];
+hunyuanvideo=seed=2:prompt='夜空上，一个黄色五角星变大',scale=480:480[two];
+hunyuanvideo=seed=3:prompt='a red triangle to the left of a blue square, on the grass',scale=480:480[three];
 hunyuanvideo=seed=4:prompt='一个小白色三角形在灰色背景上上升',scale=120:120,pad=128:128:4:4:white,loop=2:17[small];
 [one][two][three]concat=3[shots]; [shots][small]overlay=W-w-16:16
 endef

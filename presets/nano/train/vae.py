@@ -268,7 +268,7 @@ def train_decoder(state, minutes, seed):
     scaling = load(os.path.join(state, "vae")).config.scaling_factor
     named = [(n, p) for n, p in vae.named_parameters()
              if n.startswith(("decoder", "post_quant_conv"))]
-    opt = Optimizer(named, lr=1e-3, muon_lr=5e-4, plain=("conv_in", "conv_out", "quant_conv"))
+    opt = Optimizer(named, lr=2e-3, muon_lr=1e-3, plain=("conv_in", "conv_out", "quant_conv"))
     run = Run(os.path.join(state, "decoder.pt"), vae, opt, minutes, seed, decay=0.98)
     log(f"decoder: from step {run.at['step']}, {run.at['used']:.0f} of {run.total:.0f} s")
     _optimize(state, log, vae, run, encoder=False)
