@@ -98,7 +98,7 @@ bench-programs: $(BENCH_BIN)
 
 # A patched FFmpeg of one or more releases, or of the user's own tree; build/ffmpeg is the newest built.
 ffmpeg: packages-ffmpeg
-	$(MAKE) lib hyv
+	$(MAKE) $(PARALLEL) lib hyv
 	configure-hook/build-ffmpeg.sh $(if $(FFMPEG_SRC),--source "$(FFMPEG_SRC)",$(FFMPEG))
 
 # Shots from English and Chinese prompts, one with a cut, one as a picture in the picture: one command line.
@@ -123,13 +123,16 @@ demo-sheet: demo
 
 # ---- tests ----------------------------------------------------------------------------------------
 
+# As many jobs as processors, unless make was told a number.
+PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell getconf _NPROCESSORS_ONLN))
+
 SUMMARY := $(BUILD)/check.summary
 RUN     := tests/run.sh $(SUMMARY)
 SCRIPTS := tests/layers.sh tests/symbols.sh tests/header.sh $(wildcard tests/cli/*.sh tests/presets/*.sh)
 
 check: packages-check
 	@mkdir -p $(BUILD) && rm -f $(SUMMARY) && touch $(SUMMARY)
-	@$(MAKE) --no-print-directory all tests
+	@$(MAKE) --no-print-directory $(PARALLEL) all tests bench-programs
 	-@$(RUN) $(TEST_BIN) $(SCRIPTS)
 	@$(MAKE) --no-print-directory check-sanitizers check-compilers check-valgrind check-ffmpeg
 	@tests/run.sh --total $(SUMMARY)
@@ -138,7 +141,7 @@ check: packages-check
 SANITIZE_BUILD := $(BUILD)/sanitize
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 check-sanitizers:
-	@$(MAKE) --no-print-directory BUILD=$(SANITIZE_BUILD) SANITIZE="$(SANITIZERS)" OPT=-O1 hyv tests fuzz-programs
+	@$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(SANITIZE_BUILD) SANITIZE="$(SANITIZERS)" OPT=-O1 hyv tests fuzz-programs
 	-@QUICK=1 $(RUN) $(TEST_SRC:%.c=$(SANITIZE_BUILD)/%)
 	-@$(RUN) $(foreach t,$(FUZZ_TARGETS),"$(SANITIZE_BUILD)/tests/fuzz/fuzz_$(t) tests/fuzz/corpus/$(t)")
 
@@ -146,7 +149,7 @@ check-sanitizers:
 FUZZ_TARGETS ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 60
 fuzz:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang OPT=-O1 FUZZ_MAIN= FUZZ_FLAGS=-fsanitize=fuzzer \
+	@$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/fuzz CC=clang OPT=-O1 FUZZ_MAIN= FUZZ_FLAGS=-fsanitize=fuzzer \
 	    SANITIZE="$(SANITIZERS) -fsanitize=fuzzer-no-link" fuzz-programs
 	@set -e; for t in $(FUZZ_TARGETS); do mkdir -p $(BUILD)/fuzz/corpus/$$t; echo "fuzz_$$t"; \
 	    $(BUILD)/fuzz/tests/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -max_len=65536 \
@@ -154,7 +157,7 @@ fuzz:
 
 # The other compiler, with warnings as errors.
 check-compilers:
-	-@$(RUN) "$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=clang OPT=-O1 all tests > $(BUILD)/clang.log 2>&1 && echo '1 passed, 0 failed' || { tail -n 30 $(BUILD)/clang.log; echo '0 passed, 1 failed'; }"
+	-@$(RUN) "$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/clang CC=clang OPT=-O1 all tests bench-programs > $(BUILD)/clang.log 2>&1 && echo '1 passed, 0 failed' || { tail -n 30 $(BUILD)/clang.log; echo '0 passed, 1 failed'; }"
 
 check-valgrind: hyv
 	-@$(RUN) tests/valgrind.sh
@@ -187,8 +190,9 @@ $(PEERS_PYTHON): tests/bench/requirements.txt
 	python3 -m venv $(BUILD)/peers
 	$(PEERS_PYTHON) -m pip install --quiet -r $<
 	@touch $@
-bench-peers: packages-nano ffmpeg bench-programs $(PEERS_PYTHON)
-	$(PEERS_PYTHON) tests/bench/peers.py --bench $(BUILD)/tests/bench/bench_model --ffmpeg $(BUILD)/ffmpeg $(PEERS)
+bench-peers: packages-nano ffmpeg hyv bench-programs $(PEERS_PYTHON)
+	$(PEERS_PYTHON) tests/bench/peers.py --bench $(BUILD)/tests/bench/bench_model --hyv $(BUILD)/hyv \
+	    --ffmpeg $(BUILD)/ffmpeg --scratch $(BUILD) $(PEERS)
 
 # ---- the small model ------------------------------------------------------------------------------
 

@@ -4,10 +4,13 @@
  * line of JSON that another program can set beside its own measurement. A block's time is that
  * between two outputs which the watch sees, so nothing around it counts.
  *
- * bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16|int8] [-w f32|bf16] PIECE
- * NUMBERS double T H W TEXT, single T H W TEXT   T x H x W video tokens and TEXT text tokens decode
- * T H W                           latents of that grid, in one piece llama N, clip N N tokens
- *   linear M N K                           one product of M rows
+ * bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16|int8] [-w f32|bf16] PIECE NUMBERS
+ *
+ * - double T H W TEXT, single T H W TEXT: T x H x W video tokens and TEXT text tokens
+ * - decode T H W: latents of that grid, in one piece
+ * - llama N, clip N: N tokens
+ * - linear M N K: one product of M rows
+ * - attention N: N tokens of the transformer's heads, without a mask
  */
 #include <stdlib.h>
 #include <string.h>
@@ -207,7 +210,8 @@ static void make_llama(bench *b)
 
 static void run_llama(bench *b, const hyv_watch *watch)
 {
-    hyv_llama_forward(b->be, &llama, states, llama_rope, watch);
+    const hyv_llama_rows rows = {.rest = {b->number[0]}};
+    hyv_llama_forward(b->be, &llama, states, &rows, llama_rope, watch);
 }
 
 static hyv_clip clip;
@@ -244,6 +248,20 @@ static void run_linear(bench *b, const hyv_watch *watch)
     hyv_linear(b->be, product, factor, &weight);
 }
 
+static hyv_mat attended[4]; /* y, q, k, v */
+
+static void make_attention(bench *b)
+{
+    for (int i = 0; i < 4; i++)
+        attended[i] = random_rows(b, b->number[0], 3072);
+}
+
+static void run_attention(bench *b, const hyv_watch *watch)
+{
+    (void)watch;
+    hyv_attention(b->be, attended[0], attended[1], attended[2], attended[3], 24, 0);
+}
+
 static const piece pieces[] = {
     {"double", 4, make_dit, run_dit, "transformer_blocks", 1},
     {"single", 4, make_dit, run_dit, "single_transformer_blocks", 1},
@@ -251,6 +269,7 @@ static const piece pieces[] = {
     {"llama", 1, make_llama, run_llama, "layers", 1},
     {"clip", 1, make_clip, run_clip, NULL, 0},
     {"linear", 3, make_linear, run_linear, NULL, 0},
+    {"attention", 1, make_attention, run_attention, NULL, 0},
 };
 
 /* ---- measuring --------------------------------------------------------------------------------
@@ -312,7 +331,8 @@ static int usage(void)
 {
     fprintf(stderr, "usage: bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16|int8] "
                     "[-w f32|bf16] "
-                    "double|single T H W TEXT | decode T H W | llama N | clip N | linear M N K\n");
+                    "double|single T H W TEXT | decode T H W | llama N | clip N | linear M N K | "
+                    "attention N\n");
     return 2;
 }
 

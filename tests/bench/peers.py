@@ -1,9 +1,11 @@
 """Our time beside that of PyTorch, diffusers and transformers, in turn, in one run.
 
-    peers.py [--reps N] [--threads N] [--bench PROGRAM] [--ffmpeg PROGRAM] [--model FOLDER] [ROW ...]
+    peers.py [--reps N] [--threads N] [--bench PROGRAM] [--hyv PROGRAM] [--ffmpeg PROGRAM]
+             [--model FOLDER] [--isa NAME] [ROW ...]
 
 Rows: pieces of the published model at its true widths with random weights (bench_model measures
-ours), and the small model from typed command to last frame. The peer's piece lives in a process of
+ours), the small model from typed command to last frame and to its loaded weights, and the sizes
+of what is installed. The peer's piece lives in a process of
 its own that runs once when asked, so both sides see the same moments of the machine; medians of
 the interleaved runs are printed, with the ratio of each pair's median. Nothing is downloaded but
 the peers themselves; `make bench-peers` puts them into a throw-away environment.
@@ -18,21 +20,38 @@ import time
 
 WIDTH, HEADS, HEAD = 3072, 24, 128
 GRIDS = {"1280+256": (5, 16, 16, 256), "4096+256": (4, 32, 32, 256)}
-# name -> (what bench_model gets, peer, its settings)
-ROWS = {f"{kind} block, {tokens} tokens": ([kind, *grid], "block", dict(kind=kind, grid=grid))
-        for tokens, grid in GRIDS.items() for kind in ("double", "single")}
-ROWS |= {"decode 17x128x128": (["decode", 5, 16, 16], "decode", dict(shape=(5, 16, 16))),
-         "decode 9x256x256": (["decode", 3, 32, 32], "decode", dict(shape=(3, 32, 32))),
-         "Llama layer, 351 tokens": (["llama", 351], "llama", dict(tokens=351)),
-         "CLIP, 77 tokens": (["clip", 77], "clip", dict(tokens=77))}
-# One product in the same precision on both sides; in int8 theirs is of a weight that was quantised
-# and packed beforehand.
-ROWS |= {f"linear {m}x{n}x{k} in {precision}":
-         (["-p", precision, "-w", "bf16", "linear", m, n, k], "linear",
-          dict(m=m, n=n, k=k, precision=precision))
-         for precision in ("bf16", "int8")
-         for m, n, k in ((1536, 3072, 3072), (1536, 12288, 3072), (1536, 3072, 12288))}
+LATENTS = {"17x128x128": (5, 16, 16), "9x256x256": (3, 32, 32)}
+SHAPES = ((256, 3072, 3072), (1536, 3072, 3072), (1536, 12288, 3072), (1536, 3072, 12288))
+
+
+def rows():
+    """name -> (what bench_model gets, peer, its settings)"""
+    for precision in ("fp32", "bf16"):
+        def row(name, numbers, peer, **settings):
+            ours = ["-p", precision, "-w", {"fp32": "f32"}.get(precision, "bf16"), *numbers]
+            return f"{name}, {precision}", (ours, peer, settings | dict(precision=precision))
+        for tokens, grid in GRIDS.items():
+            for kind in ("double", "single"):
+                yield row(f"{kind} block, {tokens} tokens", [kind, *grid], "block", kind=kind,
+                          grid=grid)
+        for name, shape in LATENTS.items():
+            yield row(f"decode {name}", ["decode", *shape], "decode", shape=shape)
+        yield row("Llama layer, 351 tokens", ["llama", 351], "llama", tokens=351)
+        yield row("CLIP, 77 tokens", ["clip", 77], "clip", tokens=77)
+        for n in (1536, 4352, 8192):
+            yield row(f"attention, {n} tokens", ["attention", n], "attention", tokens=n)
+    # In int8 theirs is of a weight that was quantised and packed beforehand.
+    for precision in ("bf16", "int8"):
+        for m, n, k in SHAPES:
+            yield (f"linear {m}x{n}x{k}, {precision}",
+                   (["-p", precision, "-w", "bf16", "linear", m, n, k], "linear",
+                    dict(m=m, n=n, k=k, precision=precision)))
+
+
+ROWS = dict(rows())
 END_TO_END = "small model, command to last frame"
+START = "small model, command to its loaded weights"
+INSTALLED = "installed, with the small model"
 
 # ------------------------------------------------------------------------------ the peers' side
 
@@ -47,7 +66,12 @@ def random_weights(module):
     return module.eval()
 
 
-def block(kind, grid):
+def typed(precision):
+    import torch
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+
+def block(kind, grid, precision):
     import torch
     from diffusers.models.transformers import transformer_hunyuan_video as code
     made = {"double": code.HunyuanVideoTransformerBlock,
@@ -55,24 +79,25 @@ def block(kind, grid):
     t, h, w, text = grid
     with torch.device("meta"):
         module = made(HEADS, HEAD, mlp_ratio=4.0)
-    module = random_weights(module)
+    module = random_weights(module).to(typed(precision))
     rope = code.HunyuanVideoRotaryPosEmbed(2, 1, [16, 56, 56])(torch.empty(1, 16, t, 2 * h, 2 * w))
     args = (torch.randn(1, t * h * w, WIDTH), torch.randn(1, text, WIDTH), torch.randn(1, WIDTH))
+    args = [x.to(typed(precision)) for x in args]
     return lambda: module(*args, None, rope)
 
 
-def decode(shape, tiled=False):
+def decode(shape, precision, tiled=False):
     import torch
     from diffusers import AutoencoderKLHunyuanVideo
     with torch.device("meta"):
         vae = AutoencoderKLHunyuanVideo()
-    vae = random_weights(vae)
+    vae = random_weights(vae).to(typed(precision))
     vae.use_framewise_decoding = tiled
-    z = torch.randn(1, 16, *shape)
+    z = torch.randn(1, 16, *shape).to(typed(precision))
     return lambda: vae.decode(z).sample
 
 
-def llama(tokens):
+def llama(tokens, precision):
     import torch
     from transformers import LlamaConfig
     from transformers.models.llama import modeling_llama as code
@@ -81,20 +106,27 @@ def llama(tokens):
     config._attn_implementation = "sdpa"
     with torch.device("meta"):
         layer = code.LlamaDecoderLayer(config, 0)
-    layer = random_weights(layer)
-    x, at = torch.randn(1, tokens, 4096), torch.arange(tokens)[None]
+    layer = random_weights(layer).to(typed(precision))
+    x, at = torch.randn(1, tokens, 4096).to(typed(precision)), torch.arange(tokens)[None]
     mask = torch.ones(tokens, tokens, dtype=torch.bool).tril()[None, None]
     rotary = code.LlamaRotaryEmbedding(config)(x, at)
     return lambda: layer(x, attention_mask=mask, position_ids=at, position_embeddings=rotary)
 
 
-def clip(tokens):
+def clip(tokens, precision):
     import torch
     from transformers import CLIPTextConfig, CLIPTextModel
     model = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072,
                                          num_attention_heads=12, vocab_size=49408)).eval()
+    model = model.to(typed(precision))
     ids = torch.randint(0, 49000, (1, tokens))
     return lambda: model(ids)
+
+
+def attention(tokens, precision):
+    import torch
+    q, k, v = (torch.randn(1, HEADS, tokens, HEAD).to(typed(precision)) for _ in range(3))
+    return lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v)
 
 
 def linear(m, n, k, precision):
@@ -125,7 +157,7 @@ def serve(name, settings, threads, medium):
         torch.set_float32_matmul_precision("medium")
     with torch.no_grad():
         run = {"block": block, "decode": decode, "llama": llama, "clip": clip,
-               "linear": linear}[name](**settings)
+               "attention": attention, "linear": linear}[name](**settings)
         before = peak_mib()
         for _ in sys.stdin:
             began = time.perf_counter()
@@ -134,16 +166,18 @@ def serve(name, settings, threads, medium):
                                   peak_mib=peak_mib() - before)), flush=True)
 
 
-def user_script(model, path, prompt, steps, threads):
-    """What a user of diffusers would type: one clip, from start to file."""
+def user_script(model, path, prompt, threads):
+    """What a user of diffusers would type: one clip, from start to file; with no path, to the
+    loaded pipeline."""
     import torch
     from diffusers import HunyuanVideoPipeline
     from diffusers.utils import export_to_video
     torch.set_num_threads(threads)
     pipe = HunyuanVideoPipeline.from_pretrained(model, torch_dtype=torch.float32)
+    if not path:
+        return
     pipe.set_progress_bar_config(disable=True)
-    frames = pipe(prompt=prompt, negative_prompt="", true_cfg_scale=2.0, width=128, height=128,
-                  num_frames=17, num_inference_steps=steps,
+    frames = pipe(prompt=prompt, width=128, height=128, num_frames=17, num_inference_steps=20,
                   generator=torch.Generator().manual_seed(42)).frames[0]
     export_to_video(frames, path, fps=8)
 
@@ -171,7 +205,7 @@ class Peer:
 
 
 def ours(args, numbers):
-    out = subprocess.run([args.bench, "-t", str(args.threads), "-r", "1", *map(str, numbers)],
+    out = subprocess.run([args.bench, "-t", str(args.threads), "-r", "1", "-i", args.isa, *map(str, numbers)],
                          capture_output=True, text=True, check=True).stdout
     return json.loads(out)
 
@@ -188,7 +222,7 @@ def measure_piece(args, name):
     """The stock peer and, for products, the same with its fp32 products on oneDNN."""
     numbers, peer, settings = ROWS[name]
     variants = {"": (settings, False)}
-    if peer != "linear":
+    if settings["precision"] == "fp32" and peer != "attention":
         variants[", medium"] = (settings, True)
     if peer == "decode" and settings["shape"][0] > 4:
         variants[", its tiles"] = (settings | dict(tiled=True), False)
@@ -217,16 +251,57 @@ def timed(command):
     return time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
+PROMPT = "a red star moves to the right over green grass"
+
+
+def user_command(args, path):
+    return [sys.executable, __file__, "--user-script", args.model, path, PROMPT, "--threads",
+            str(args.threads)]
+
+
 def measure_end_to_end(args):
-    prompt = "a red star moves to the right over green grass"
-    graph = f"hunyuanvideo=model={args.model}:prompt={prompt}:seed=42:cfg=2:steps=20"
+    graph = f"hunyuanvideo=model={args.model}:prompt={PROMPT}:seed=42"
     mine = [args.ffmpeg, "-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", graph,
             args.scratch + "/ours.mp4"]
-    theirs = [sys.executable, __file__, "--user-script", args.model, args.scratch + "/theirs.mp4",
-              prompt, "20", "--threads", str(args.threads)]
+    theirs = user_command(args, args.scratch + "/theirs.mp4")
     timed(mine), timed(theirs)
     pairs = [(timed(mine), timed(theirs)) for _ in range(args.reps)]
     print_row(END_TO_END, *zip(*pairs))
+
+
+def first_kernel(args):
+    """Seconds until hyv says that the first network is loaded: its kernels come next."""
+    command = [args.hyv, "generate", "-m", args.model, "-p", PROMPT, "-v", "-o", "/dev/null",
+               "-f", "rgb24"]
+    began = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        said = next((time.perf_counter() for line in process.stderr
+                     if line.startswith(b"hyv: loading: ")), None)
+        peak = next(int(line.split()[1]) for line in open(f"/proc/{process.pid}/status",
+                    encoding="ascii") if line.startswith("VmHWM")) / 1024
+        process.kill()
+    return said - began, peak
+
+
+def measure_start(args):
+    first_kernel(args), timed(user_command(args, ""))
+    print_row(START, *zip(*[(first_kernel(args), timed(user_command(args, "")))
+                            for _ in range(args.reps)]))
+
+
+def folder_mib(folder):
+    return sum(os.lstat(os.path.join(where, file)).st_size
+               for where, _, files in os.walk(folder) for file in files) / 2**20
+
+
+def measure_installed(args):
+    """The package against the environment's own packages, the same model counted with both."""
+    package = args.scratch + "/installed"
+    subprocess.run(["make", "-s", "install", f"DESTDIR={os.path.abspath(package)}", "PREFIX=/usr"],
+                   check=True)
+    peers = next(p for p in sys.path if p.endswith("site-packages"))
+    print(f"| {INSTALLED}: {folder_mib(package):.1f} MiB, peer "
+          f"{folder_mib(peers) + folder_mib(args.model):.0f} MiB |", flush=True)
 
 
 def main():
@@ -237,23 +312,24 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--bench", default="build/tests/bench/bench_model")
     parser.add_argument("--ffmpeg", default="build/ffmpeg")
+    parser.add_argument("--hyv", default="build/hyv")
     parser.add_argument("--model", default="presets/nano")
+    parser.add_argument("--isa", default="auto", help="of our pieces")
     parser.add_argument("--scratch", default="build")
     parser.add_argument("--medium", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--user-script", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--user-script", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
         return serve(args.serve[0], json.loads(args.serve[1]), args.threads, args.medium)
     if args.user_script:
-        model, path, prompt, steps = args.user_script
-        return user_script(model, path, prompt, int(steps), args.threads)
-    print("| fp32 unless it says so | ours s | peer s | ratio | ours MiB | peer MiB |\n"
+        return user_script(*args.user_script, args.threads)
+    print("| | ours s | peer s | ratio | ours MiB | peer MiB |\n"
           "|---|---|---|---|---|---|")
-    for name in [*ROWS, END_TO_END]:
-        if args.rows and not any(part in name for part in args.rows):
-            continue
-        measure_end_to_end(args) if name == END_TO_END else measure_piece(args, name)
+    whole = {END_TO_END: measure_end_to_end, START: measure_start, INSTALLED: measure_installed}
+    for name in [*ROWS, *whole]:
+        if not args.rows or any(part in name for part in args.rows):
+            whole[name](args) if name in whole else measure_piece(args, name)
 
 
 if __name__ == "__main__":
