@@ -185,14 +185,19 @@ def user_script(model, path, prompt, threads):
 # ------------------------------------------------------------------------------ measuring
 
 
+# What PyTorch, oneDNN and MKL want to hear to use no more than AVX2.
+AVX2 = dict(ATEN_CPU_CAPABILITY="avx2", ONEDNN_MAX_CPU_ISA="AVX2", MKL_ENABLE_INSTRUCTIONS="AVX2")
+
+
 class Peer:
     """The other side's process."""
 
-    def __init__(self, name, settings, threads, medium=False):
+    def __init__(self, args, name, settings, medium=False):
         command = [sys.executable, __file__, "--serve", name, json.dumps(settings),
-                   "--threads", str(threads)] + ["--medium"] * medium
+                   "--threads", str(args.threads)] + ["--medium"] * medium
+        environment = os.environ | (AVX2 if args.isa == "avx2" else {})
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True)
+                                        text=True, env=environment)
 
     def run(self):
         self.process.stdin.write("run\n")
@@ -226,7 +231,7 @@ def measure_piece(args, name):
         variants[", medium"] = (settings, True)
     if peer == "decode" and settings["shape"][0] > 4:
         variants[", its tiles"] = (settings | dict(tiled=True), False)
-    peers = {key: Peer(peer, s, args.threads, medium) for key, (s, medium) in variants.items()}
+    peers = {key: Peer(args, peer, s, medium) for key, (s, medium) in variants.items()}
     for p in peers.values():
         p.run()
     mine, theirs = [], {key: [] for key in peers}
@@ -314,7 +319,7 @@ def main():
     parser.add_argument("--ffmpeg", default="build/ffmpeg")
     parser.add_argument("--hyv", default="build/hyv")
     parser.add_argument("--model", default="presets/nano")
-    parser.add_argument("--isa", default="auto", help="of our pieces")
+    parser.add_argument("--isa", default="auto", help="of our pieces; with avx2 the peers' too")
     parser.add_argument("--scratch", default="build")
     parser.add_argument("--medium", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
