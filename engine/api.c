@@ -35,6 +35,8 @@ struct hyv_context {
     int ended;       /* what hyv_read returns from now on, if it is not 1 */
     enum hyv_phase phase;
     double phase_began;
+    int first_step, last_step; /* of the phase, in this process */
+    double step_seconds;
 };
 
 static void context_log(void *opaque, int level, const char *message)
@@ -59,14 +61,21 @@ static int context_progress(void *opaque, enum hyv_phase phase, int step, int st
     if (phase != c->phase || c->phase_began < 0) {
         c->phase = phase;
         c->phase_began = now;
+        c->first_step = c->last_step = phase == HYV_PHASE_DENOISE ? step : 0; /* it may go on in the middle */
+        c->step_seconds = 0;
     }
+    if (step != c->last_step && step > c->first_step)
+        c->step_seconds = (now - c->phase_began) / (step - c->first_step);
+    c->last_step = step;
+    const double before = steps > 0 ? (double)c->first_step / steps : 0, done = fraction - before;
     hyv_progress p = HYV_INIT(hyv_progress);
     p.phase = phase;
     p.step = step;
     p.steps = steps;
     p.fraction = fraction;
     p.elapsed = now - c->phase_began;
-    p.remaining = fraction > 0 ? p.elapsed * (1 - fraction) / fraction : -1;
+    p.step_seconds = c->step_seconds;
+    p.remaining = done > 0 ? p.elapsed * (1 - fraction) / done : -1;
     const bool stop = c->callbacks.progress && c->callbacks.progress(c->callbacks.opaque, &p);
     return stop || context_interrupt(c);
 }

@@ -134,8 +134,11 @@ int on_progress(void *opaque, const hyv_progress *p)
         fprintf(stderr, "hyv: %s ", names[p->phase]);
     }
     fprintf(stderr, "%d/%d, %.0f %%", p->step, p->steps, p->fraction * 100);
-    if (p->step > 0 && p->elapsed >= 0.1)
-        fprintf(stderr, ", %.2g s each", p->elapsed / p->step);
+    if (p->step_seconds > 0 && p->elapsed >= 0.1) {
+        fputs(", ", stderr);
+        print_time(stderr, p->step_seconds);
+        fputs(" each", stderr);
+    }
     if (p->remaining >= 0 && p->elapsed >= 0.1 && !last) {
         fputs(", about ", stderr);
         print_time(stderr, p->remaining);

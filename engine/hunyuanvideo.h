@@ -161,6 +161,7 @@ typedef struct hyv_progress {
     double fraction; /* of the phase, 0 to 1, finer than step / steps */
     double elapsed;  /* seconds since the phase began */
     double remaining; /* estimated seconds to the end of the phase; negative while unknown */
+    double step_seconds; /* what a step took, of those finished by this process; 0: none is */
 } hyv_progress;
 
 /* Any member may be NULL. Calls come on the thread that called into the library, except that

@@ -112,7 +112,7 @@ static int progress_callback(void *opaque, const hyv_progress *p)
     int64_t now = av_gettime_relative();
     int new_step, level = AV_LOG_DEBUG;
     char left[48] = "", speed[48] = "";
-    double each = p->step > 0 ? p->elapsed / p->step : 0;
+    double each = p->step_seconds;
 
     if ((int)p->phase != s->stage) {
         end_stage(ctx, now);
@@ -131,7 +131,7 @@ static int progress_callback(void *opaque, const hyv_progress *p)
     if (level == AV_LOG_DEBUG || (unsigned)s->stage >= FF_ARRAY_ELEMS(stage_names))
         return 0;
 
-    if (p->step > 0)
+    if (each > 0)
         snprintf(speed, sizeof(speed), ", %.*f s/step", each < 10 ? 2 : 0, each);
     else
         snprintf(speed, sizeof(speed), ", %.1f%%", 100 * p->fraction);

@@ -24,7 +24,8 @@ enum {
     KEYS_MAX = 2048,
     PICTURE_MAX = 16,
     FRAMES_MAX = 2,
-    REPEATS_MAX = 200
+    REPEATS_MAX = 200,
+    FILL = 0x3c /* a byte that makes a small number of every float type, and of the scale of a block */
 };
 
 static const double EXAMPLE_FLOPS = 5e8, EXAMPLE_BYTES = 32 << 20, EXAMPLE_ELEMENTS = 2 << 20,
@@ -81,7 +82,7 @@ static hyv_mat new_mat(bench *b, hyv_mat like, int64_t rows, int64_t cols)
     const size_t bytes = hyv_type_size(like.type, rows * cols);
     hyv_mat m = {hyv_alloc(b->be, bytes, "calibration"), rows, cols, cols, like.type};
     if (m.data && b->be->ops->host_memory)
-        memset(m.data, 0, bytes); /* touched, so that no page is met for the first time */
+        memset(m.data, FILL, bytes); /* no page is met for the first time, no product is of zeros */
     return m;
 }
 
