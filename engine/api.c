@@ -61,7 +61,8 @@ static int context_progress(void *opaque, enum hyv_phase phase, int step, int st
     if (phase != c->phase || c->phase_began < 0) {
         c->phase = phase;
         c->phase_began = now;
-        c->first_step = c->last_step = phase == HYV_PHASE_DENOISE ? step : 0; /* it may go on in the middle */
+        c->first_step = c->last_step =
+            phase == HYV_PHASE_DENOISE ? step : 0; /* it may go on in the middle */
         c->step_seconds = 0;
     }
     if (step != c->last_step && step > c->first_step)

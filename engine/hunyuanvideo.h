@@ -160,7 +160,7 @@ typedef struct hyv_progress {
     int step, steps; /* finished and all: encoder layers, denoising steps, tiles, frames, tensors */
     double fraction; /* of the phase, 0 to 1, finer than step / steps */
     double elapsed;  /* seconds since the phase began */
-    double remaining; /* estimated seconds to the end of the phase; negative while unknown */
+    double remaining;    /* estimated seconds to the end of the phase; negative while unknown */
     double step_seconds; /* what a step took, of those finished by this process; 0: none is */
 } hyv_progress;
 

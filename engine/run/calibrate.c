@@ -25,7 +25,8 @@ enum {
     PICTURE_MAX = 16,
     FRAMES_MAX = 2,
     REPEATS_MAX = 200,
-    FILL = 0x3c /* a byte that makes a small number of every float type, and of the scale of a block */
+    FILL =
+        0x3c /* a byte that makes a small number of every float type, and of the scale of a block */
 };
 
 static const double EXAMPLE_FLOPS = 5e8, EXAMPLE_BYTES = 32 << 20, EXAMPLE_ELEMENTS = 2 << 20,

@@ -66,7 +66,7 @@ static inline __attribute__((always_inline)) void multiply_fours(const bool uppe
 }
 
 /* 16 or, if `both`, 32 rows: c += a * b, or start + a * b. Strides are bytes; with 0 all rows of a
- * tile are the same. */
+ * tile are the same. The rows of c that mostly come next are fetched meanwhile. */
 static inline __attribute__((always_inline)) void multiply(const bool both, const bool fours,
                                                            int64_t depth, const float *a,
                                                            const float *b, float *c, int64_t ldc,
@@ -80,7 +80,13 @@ static inline __attribute__((always_inline)) void multiply(const bool both, cons
         _tile_loadd(2, low, stride);
         _tile_loadd(3, low + SIDE, stride);
     }
+    const float *next = c + MR * ldc;
     for (int64_t k = 0; k < depth; k += SIDE, a += SIDE * MR, b += SIDE * NR) {
+        if (k < MR * SIDE && ldc > NR) {
+            __builtin_prefetch(next, 1);
+            __builtin_prefetch(next + SIDE, 1);
+            next += ldc;
+        }
         _tile_loadd(4, a, ROW_BYTES);
         _tile_loadd(6, b, right);
         _tile_loadd(7, b + SIDE, right);

@@ -33,8 +33,10 @@ static void transpose(float *out, int width, const float *const *in, int n, int6
     }
 }
 
-static const hyv_int8_functions bytes_c = {
-    .largest = largest, .quantise = quantise, .scale_sums = scale_sums};
+static const hyv_int8_functions bytes_c = {.largest = largest,
+                                           .largest_bf16 = largest_bf16,
+                                           .quantise = quantise,
+                                           .scale_sums = scale_sums};
 
 hyv_gemm_functions hyv_gemm_int8_for(hyv_int8_kind kind)
 {

@@ -26,6 +26,7 @@ typedef struct hyv_int8_functions {
     int offset; /* that the left operand is to have */
     /* The largest magnitude; NaN if there is one. */
     float (*largest)(const float *in, int64_t n);
+    float (*largest_bf16)(const void *in, int64_t n);
     /* out[i] = round(in[i] * factor) + offset, in as many bytes as an element has for a k: 4 /
      * fold. Returns the sum, without offsets. */
     int32_t (*quantise)(void *out, const float *in, int64_t n, float factor, int offset);

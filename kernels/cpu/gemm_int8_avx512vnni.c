@@ -63,11 +63,16 @@ static int32_t quantise(void *out, const float *in, int64_t n, float factor, int
     return _mm512_reduce_add_epi32(sum);
 }
 
-const hyv_int8_functions hyv_int8_bytes_avx512 = {
-    .largest = largest, .quantise = quantise, .scale_sums = scale_sums};
+const hyv_int8_functions hyv_int8_bytes_avx512 = {.largest = largest,
+                                                  .largest_bf16 = largest_bf16,
+                                                  .quantise = quantise,
+                                                  .scale_sums = scale_sums};
 
-static const hyv_int8_functions with_offset = {
-    .offset = 128, .largest = largest, .quantise = quantise, .scale_sums = scale_sums};
+static const hyv_int8_functions with_offset = {.offset = 128,
+                                               .largest = largest,
+                                               .largest_bf16 = largest_bf16,
+                                               .quantise = quantise,
+                                               .scale_sums = scale_sums};
 
 void hyv_gemm_use_int8_avx512vnni(hyv_gemm_functions *f)
 {

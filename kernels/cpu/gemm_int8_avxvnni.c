@@ -45,8 +45,11 @@ static inline void fetch_early(const float *a, const float *b, int64_t k)
 #define INT8_STORED uint8_t
 #include "int8_kernels.h"
 
-static const hyv_int8_functions bytes = {
-    .offset = 128, .largest = largest, .quantise = quantise, .scale_sums = scale_sums};
+static const hyv_int8_functions bytes = {.offset = 128,
+                                         .largest = largest,
+                                         .largest_bf16 = largest_bf16,
+                                         .quantise = quantise,
+                                         .scale_sums = scale_sums};
 
 void hyv_gemm_use_int8_avxvnni(hyv_gemm_functions *f)
 {

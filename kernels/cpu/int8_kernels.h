@@ -25,6 +25,22 @@ static float largest(const float *in, int64_t n)
     return f;
 }
 
+/* The same of bf16, at any address. */
+static float largest_bf16(const void *in, int64_t n)
+{
+    uint32_t most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t half;
+        memcpy(&half, (const char *)in + 2 * i, sizeof(half));
+        const uint32_t bits = half & 0x7fff;
+        most = bits > most ? bits : most;
+    }
+    most <<= 16;
+    float f;
+    memcpy(&f, &most, sizeof(f));
+    return f;
+}
+
 #ifdef INT8_STORED
 /* Adding 1.5 * 2^23 leaves no bits for a fraction: rounds to nearest, half to even. A NaN becomes
  * -127; the scale of its row is NaN too. */

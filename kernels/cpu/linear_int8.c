@@ -66,9 +66,13 @@ static void pack_left(const void *operand, const hyv_gemm_functions *f, float *o
 
 static void measure_row(const product *p, int64_t row, float *buffer)
 {
+    const hyv_mat w = p->W->w;
+    const bool bf16 = w.type == HYV_BF16 && p->W->scales == 0; /* need not be decoded for that */
     float most[2] = {0.0f, 0.0f};
-    for (int64_t k = 0; k < p->W->w.cols; k += PIECE) {
-        const int64_t left = p->W->w.cols - k, count = left < PIECE ? left : PIECE;
+    if (bf16)
+        most[0] = p->f->bytes->largest_bf16((const char *)w.data + 2 * row * w.ld, w.cols);
+    for (int64_t k = 0; k < w.cols && !bf16; k += PIECE) {
+        const int64_t left = w.cols - k, count = left < PIECE ? left : PIECE;
         hyv_decode_weight(p->f, buffer, p->W, row, k, count);
         most[1] = p->f->bytes->largest(buffer, count);
         most[0] = p->f->bytes->largest(most, 2); /* so that NaN stays */

@@ -4,7 +4,8 @@
  * line of JSON that another program can set beside its own measurement. A block's time is that
  * between two outputs which the watch sees, so nothing around it counts.
  *
- * bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16|int8] [-w f32|bf16] PIECE NUMBERS
+ * bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16|int8] [-w f32|bf16] PIECE
+ * NUMBERS
  *
  * - double T H W TEXT, single T H W TEXT: T x H x W video tokens and TEXT text tokens
  * - decode T H W: latents of that grid, in one piece
