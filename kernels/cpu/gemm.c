@@ -68,7 +68,10 @@ void hyv_gemm_panels(const hyv_gemm_functions *f, int rows, int64_t cols, int64_
 /* ---- blocking ---------------------------------------------------------------------------------
  */
 
-enum { TASKS_A_THREAD = 4 }; /* so that a disturbed thread holds up no other for long */
+enum {
+    TASKS_A_THREAD = 4, /* so that a disturbed thread holds up no other for long */
+    FETCHED = 16        /* floats of a cache line */
+};
 
 typedef struct job {
     const hyv_gemm_call *call;
@@ -168,6 +171,14 @@ static void multiply_placed(const hyv_gemm_functions *f, int rows, int64_t cols,
         memcpy(row[i] + j, edge + i * f->nr, bytes);
 }
 
+/* Asks for part `index` of `parts` of the panel that comes next: until the rows of a task have
+ * passed it comes from the third cache, far too late. */
+static void fetch_part(const float *panel, int64_t floats, int64_t index, int64_t parts)
+{
+    for (int64_t i = part(index, floats, parts); i < part(index + 1, floats, parts); i += FETCHED)
+        __builtin_prefetch(panel + i, 0, 2);
+}
+
 /* Rows [i0, i1) times columns [j0, j1) of the packed part, one block of k after the other. */
 static void multiply_block(void *arg, int64_t index, int thread)
 {
@@ -181,6 +192,7 @@ static void multiply_block(void *arg, int64_t index, int thread)
     const int64_t i1 = least(c->rows, part(row + 1, row_panels, g->row_tasks) * mr);
     const int64_t j0 = part(col, col_panels, g->col_tasks) * nr;
     const int64_t j1 = least(g->cols, part(col + 1, col_panels, g->col_tasks) * nr);
+    const int64_t panels = (i1 - i0 + mr - 1) / mr;
     float *placed[HYV_GEMM_ROWS_MAX + HYV_GEMM_MR_MAX];
     for (int64_t i = i0; i < i1; i++)
         placed[i - i0] = c->place ? c->place(c->left, c->y, i) : hyv_row(c->y, i);
@@ -197,6 +209,8 @@ static void multiply_block(void *arg, int64_t index, int thread)
                 const float *left = s.panels + (i - i0) * depth;
                 const int rows = (int)least(mr, i1 - i);
                 const int64_t cols = least(nr, j1 - j);
+                if (j + nr < j1)
+                    fetch_part(right + nr * g->depth, nr * depth, (i - i0) / mr, panels);
                 if (c->place)
                     multiply_placed(g->f, rows, cols, depth, left, right, placed + (i - i0),
                                     g->j0 + j, start, s.edge);
