@@ -25,13 +25,15 @@ enum {
     PICTURE_MAX = 16,
     FRAMES_MAX = 2,
     REPEATS_MAX = 200,
+    EXAMPLES = 20, /* some models' number of kinds and sizes that matter */
     FILL =
         0x3c /* a byte that makes a small number of every float type, and of the scale of a block */
 };
 
 static const double EXAMPLE_FLOPS = 5e8, EXAMPLE_BYTES = 32 << 20, EXAMPLE_ELEMENTS = 2 << 20,
                     EXAMPLE_SECONDS = 0.006, SHARE_MIN = 0.02,
-                    CALIBRATION_SECONDS = 0.3; /* on a busy machine; else half of it will do */
+                    CALIBRATION_SECONDS = 0.3, /* on a busy machine; else half of it will do */
+    CALIBRATION_SHARE = 0.01;                  /* of what is to be estimated, at most */
 
 /* What a call takes: seconds, and seconds for an operation or an element. */
 typedef struct rate {
@@ -42,6 +44,7 @@ typedef struct rate {
 typedef struct bench {
     hyv_backend *be;
     double call;         /* seconds for a call of no size */
+    double limit;        /* seconds that calibrating may take */
     double all, fastest; /* seconds of all timed runs, and had each been its
                             kind's fastest */
     rate rate[HYV_KINDS][HYV_SIZES];
@@ -225,7 +228,8 @@ static rate time_example(bench *b, hyv_kind kind, const hyv_example *call)
     const double flops = b->be->stats.flops - before;
     double all = 0.0, fastest = INFINITY;
     int times = 0;
-    for (; times < REPEATS_MAX && all < EXAMPLE_SECONDS; times++) {
+    const double enough = fmin(EXAMPLE_SECONDS, b->limit / EXAMPLES);
+    for (; times < REPEATS_MAX && all < enough; times++) {
         const double begin = hyv_seconds();
         run(b, &t);
         const double seconds = hyv_seconds() - begin;
@@ -272,8 +276,9 @@ static double price(const rate *r, const hyv_calls *calls)
     return (double)calls->count * r->call + calls->work * r->work;
 }
 
-/* Adds the calls that make up some of what is done. */
-static void choose(bool wanted[HYV_KINDS][HYV_SIZES], const hyv_work *work)
+/* Adds the calls that make up some of what is done, and returns what some processor takes for it
+ * all. */
+static double choose(bool wanted[HYV_KINDS][HYV_SIZES], const hyv_work *work)
 {
     double all = 0.0;
     for (int pass = 0; pass < 2; pass++)
@@ -286,6 +291,7 @@ static void choose(bool wanted[HYV_KINDS][HYV_SIZES], const hyv_work *work)
                 else
                     wanted[k][size] |= seconds > SHARE_MIN * all;
             }
+    return all;
 }
 
 /* What was not timed goes by the nearest size that was. */
@@ -317,14 +323,15 @@ int hyv_plan_seconds(const hyv_plan *plan, hyv_backend *be, hyv_plan_times *time
     bench b = {.be = be};
     bool wanted[HYV_KINDS][HYV_SIZES] = {{false}};
     *times = (hyv_plan_times){0};
-    choose(wanted, &plan->network[HYV_TRANSFORMER].step);
+    double guessed = choose(wanted, &plan->network[HYV_TRANSFORMER].step);
     for (int c = 0; c < HYV_COMPONENTS; c++)
-        choose(wanted, &plan->network[c].work);
+        guessed += choose(wanted, &plan->network[c].work);
+    b.limit = fmin(CALIBRATION_SECONDS, CALIBRATION_SHARE * guessed);
     const double begin = hyv_seconds();
     b.call = time_call(&b);
     for (int size = HYV_SIZES; size-- > 0;) /* the large ones matter most */
         for (int k = 0; k < HYV_KINDS && !hyv_backend_error(be); k++)
-            if (wanted[k][size] && hyv_seconds() - begin < CALIBRATION_SECONDS)
+            if (wanted[k][size] && hyv_seconds() - begin < b.limit)
                 b.rate[k][size] = time_example(&b, (hyv_kind)k, &plan->example[k][size]);
     for (int c = 0; c < HYV_COMPONENTS; c++)
         times->network[c] = add_up(&b, &plan->network[c].work);
