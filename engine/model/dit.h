@@ -97,8 +97,8 @@ typedef struct hyv_dit_input {
 void hyv_dit_bind(hyv_dit *m, const hyv_dit_config *config, const hyv_binder *binder);
 
 /* All shifts, scales and gates of the blocks: modulations [texts * steps, hyv_dit_modulation_cols],
- * the steps of the first text first. They are a quarter of the published model's weights and need neither
- * latents nor text, so a run computes them once and reads those weights no more. */
+ * the steps of the first text first. They are a quarter of the published model's weights and need
+ * neither latents nor text, so a run computes them once and reads those weights no more. */
 int64_t hyv_dit_modulation_cols(const hyv_dit_config *config);
 void hyv_dit_modulate(hyv_backend *be, const hyv_dit *m, hyv_mat modulations,
                       const hyv_dit_vectors *in, const hyv_watch *watch);
