@@ -26,8 +26,7 @@ enum {
     FRAMES_MAX = 2,
     REPEATS_MAX = 200,
     EXAMPLES = 20, /* some models' number of kinds and sizes that matter */
-    FILL =
-        0x3c /* a byte that makes a small number of every float type, and of the scale of a block */
+    FILL = 0x3c    /* a byte that makes small numbers of every float type, and small scales */
 };
 
 static const double EXAMPLE_FLOPS = 5e8, EXAMPLE_BYTES = 32 << 20, EXAMPLE_ELEMENTS = 2 << 20,

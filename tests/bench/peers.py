@@ -210,8 +210,9 @@ class Peer:
 
 
 def ours(args, numbers):
-    out = subprocess.run([args.bench, "-t", str(args.threads), "-r", "1", "-i", args.isa, *map(str, numbers)],
-                         capture_output=True, text=True, check=True).stdout
+    command = [args.bench, "-t", args.threads, "-r", 1, "-i", args.isa, *numbers]
+    out = subprocess.run([str(word) for word in command], capture_output=True, text=True,
+                         check=True).stdout
     return json.loads(out)
 
 
