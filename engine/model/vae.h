@@ -1,9 +1,11 @@
-/* The causal 3-D VAE of HunyuanVideo: latents [t*h*w, latent_channels] to pixels in about -1 to 1.
+/* The causal 3-D VAE of HunyuanVideo: latents [t*h*w, latent_channels] to pixels in about -1 to 1,
+ * and pixels to the distribution of their latents.
  *
  * A latent of t frames gives temporal_compression * (t - 1) + 1 pictures, spatial_compression times
- * as large. Normalisation takes its statistics over the whole grid it is given, so a decoder run
- * over a part of a video (a tile) gives another result by design; cutting and blending stand in
- * run/vae_tiles.h. All numbers come from the configuration. Knows no files and no pixel formats.
+ * as large. Normalisation takes its statistics over the whole grid it is given, so a decoder or an
+ * encoder run over a part of a video (a tile) gives another result by design; cutting and blending
+ * stand in run/vae_tiles.h. The two halves share a configuration and no weights. All numbers come
+ * from the configuration. Knows no files and no pixel formats.
  */
 #ifndef HYV_MODEL_VAE_H
 #define HYV_MODEL_VAE_H
@@ -67,6 +69,22 @@ typedef struct hyv_vae {
     hyv_weight conv_out;
 } hyv_vae;
 
+typedef struct hyv_vae_down {
+    hyv_vae_resnet resnet[HYV_VAE_LAYERS_MAX];
+    hyv_grid stride;       /* 2 where the grid is halved, 1 where it stays */
+    hyv_weight downsample; /* the convolution with that stride, if any is 2 */
+} hyv_vae_down;
+
+typedef struct hyv_vae_encoder {
+    hyv_vae_config config;
+    hyv_weight conv_in;
+    hyv_vae_down down[HYV_VAE_BLOCKS_MAX];
+    hyv_vae_mid mid;
+    hyv_affine norm_out;
+    hyv_weight conv_out;
+    hyv_weight quant;
+} hyv_vae_encoder;
+
 /* NULL, or what is wrong with these numbers, as a phrase that names the member and what is valid.
  * The functions below want a configuration that passed. */
 const char *hyv_vae_config_fault(const hyv_vae_config *config);
@@ -74,13 +92,26 @@ const char *hyv_vae_config_fault(const hyv_vae_config *config);
 /* The grid of the pictures that a grid of latents decodes to. */
 hyv_grid hyv_vae_pictures(const hyv_vae_config *config, hyv_grid latents);
 
-/* Lists each tensor of the decoder once. */
+/* The grid of the latents that a grid of pictures encodes to. The first picture alone makes the
+ * first latent frame, so that pictures behind the last whole step in time have no latents. */
+hyv_grid hyv_vae_latents(const hyv_vae_config *config, hyv_grid pictures);
+
+/* Lists each tensor of the decoder, or of the encoder, once. */
 void hyv_vae_bind(hyv_vae *m, const hyv_vae_config *config, const hyv_binder *binder);
+void hyv_vae_encoder_bind(hyv_vae_encoder *m, const hyv_vae_config *config,
+                          const hyv_binder *binder);
 
 /* out [rows of hyv_vae_pictures(grid), out_channels] from z [t*h*w, latent_channels], which is
  * already divided by the scaling factor. Beside z and out the arena's peak is that of the largest
  * resnet: its input and twice its output. */
 void hyv_vae_decode(hyv_backend *be, const hyv_vae *m, hyv_mat z, hyv_grid grid, hyv_mat out,
                     const hyv_watch *watch);
+
+/* moments [rows of hyv_vae_latents(grid), 2 * latent_channels], the mean and then the logarithm of
+ * the variance of each channel, from pictures x [t*h*w, 3] in -1 to 1. Nothing is clamped, drawn or
+ * scaled: the mean times the scaling factor is what the transformer takes for a picture. Beside x
+ * and moments the arena's peak is that of the largest resnet, as in decoding. */
+void hyv_vae_encode(hyv_backend *be, const hyv_vae_encoder *m, hyv_mat x, hyv_grid grid,
+                    hyv_mat moments, const hyv_watch *watch);
 
 #endif

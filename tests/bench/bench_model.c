@@ -1,6 +1,6 @@
 /* Time of whole pieces of the published 13B model at their true widths, with random weights.
  *
- * A piece a call: a block of the transformer, the VAE's decoder, a layer of Llama, CLIP. Prints one
+ * A piece a call: a block of the transformer, the VAE's halves, a layer of Llama, CLIP. Prints one
  * line of JSON that another program can set beside its own measurement. A block's time is that
  * between two outputs which the watch sees, so nothing around it counts.
  *
@@ -9,6 +9,7 @@
  *
  * - double T H W TEXT, single T H W TEXT: T x H x W video tokens and TEXT text tokens
  * - decode T H W: latents of that grid, in one piece
+ * - encode T H W: pictures of that grid, in one piece
  * - llama N, clip N: N tokens
  * - linear M N K: one product of M rows
  * - attention N: N tokens of the transformer's heads, without a mask
@@ -194,6 +195,26 @@ static void run_decoder(bench *b, const hyv_watch *watch)
     hyv_vae_decode(b->be, &vae, latents, grid, pictures, watch);
 }
 
+static hyv_vae_encoder encoder;
+static hyv_mat moments;
+
+static void make_encoder(bench *b)
+{
+    static const hyv_vae_config config = PUBLISHED_VAE;
+    const hyv_grid grid = {b->number[0], b->number[1], b->number[2]};
+    const hyv_binder bind = binder(b);
+    hyv_vae_encoder_bind(&encoder, &config, &bind);
+    pictures = random_rows(b, hyv_grid_rows(grid), 3);
+    moments =
+        random_rows(b, hyv_grid_rows(hyv_vae_latents(&config, grid)), 2 * config.latent_channels);
+}
+
+static void run_encoder(bench *b, const hyv_watch *watch)
+{
+    const hyv_grid grid = {b->number[0], b->number[1], b->number[2]};
+    hyv_vae_encode(b->be, &encoder, pictures, grid, moments, watch);
+}
+
 static hyv_llama llama;
 static hyv_mat states;
 static hyv_rope_table llama_rope;
@@ -267,6 +288,7 @@ static const piece pieces[] = {
     {"double", 4, make_dit, run_dit, "transformer_blocks", 1},
     {"single", 4, make_dit, run_dit, "single_transformer_blocks", 1},
     {"decode", 3, make_decoder, run_decoder, NULL, 0},
+    {"encode", 3, make_encoder, run_encoder, NULL, 0},
     {"llama", 1, make_llama, run_llama, "layers", 1},
     {"clip", 1, make_clip, run_clip, NULL, 0},
     {"linear", 3, make_linear, run_linear, NULL, 0},
@@ -332,8 +354,8 @@ static int usage(void)
 {
     fprintf(stderr, "usage: bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16|int8] "
                     "[-w f32|bf16] "
-                    "double|single T H W TEXT | decode T H W | llama N | clip N | linear M N K | "
-                    "attention N\n");
+                    "double|single T H W TEXT | decode|encode T H W | llama N | clip N | "
+                    "linear M N K | attention N\n");
     return 2;
 }
 

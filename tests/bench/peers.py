@@ -21,6 +21,7 @@ import time
 WIDTH, HEADS, HEAD = 3072, 24, 128
 GRIDS = {"1280+256": (5, 16, 16, 256), "4096+256": (4, 32, 32, 256)}
 LATENTS = {"17x128x128": (5, 16, 16), "9x256x256": (3, 32, 32)}
+PICTURES = {"17x128x128": (17, 128, 128), "9x256x256": (9, 256, 256)}
 SHAPES = ((256, 3072, 3072), (1536, 3072, 3072), (1536, 12288, 3072), (1536, 3072, 12288))
 
 
@@ -36,6 +37,8 @@ def rows():
                           grid=grid)
         for name, shape in LATENTS.items():
             yield row(f"decode {name}", ["decode", *shape], "decode", shape=shape)
+        for name, shape in PICTURES.items():
+            yield row(f"encode {name}", ["encode", *shape], "encode", shape=shape)
         yield row("Llama layer, 351 tokens", ["llama", 351], "llama", tokens=351)
         yield row("CLIP, 77 tokens", ["clip", 77], "clip", tokens=77)
         for n in (1536, 4352, 8192):
@@ -86,15 +89,28 @@ def block(kind, grid, precision):
     return lambda: module(*args, None, rope)
 
 
-def decode(shape, precision, tiled=False):
+def autoencoder(precision):
     import torch
     from diffusers import AutoencoderKLHunyuanVideo
     with torch.device("meta"):
         vae = AutoencoderKLHunyuanVideo()
-    vae = random_weights(vae).to(typed(precision))
+    return random_weights(vae).to(typed(precision))
+
+
+def decode(shape, precision, tiled=False):
+    import torch
+    vae = autoencoder(precision)
     vae.use_framewise_decoding = tiled
     z = torch.randn(1, 16, *shape).to(typed(precision))
     return lambda: vae.decode(z).sample
+
+
+def encode(shape, precision, tiled=False):
+    import torch
+    vae = autoencoder(precision)
+    vae.use_framewise_encoding = tiled
+    x = torch.randn(1, 3, *shape).to(typed(precision))
+    return lambda: vae.encode(x).latent_dist.parameters
 
 
 def llama(tokens, precision):
@@ -156,7 +172,7 @@ def serve(name, settings, threads, medium):
     if medium:
         torch.set_float32_matmul_precision("medium")
     with torch.no_grad():
-        run = {"block": block, "decode": decode, "llama": llama, "clip": clip,
+        run = {"block": block, "decode": decode, "encode": encode, "llama": llama, "clip": clip,
                "attention": attention, "linear": linear}[name](**settings)
         before = peak_mib()
         for _ in sys.stdin:
@@ -230,7 +246,8 @@ def measure_piece(args, name):
     variants = {"": (settings, False)}
     if settings["precision"] == "fp32" and peer != "attention":
         variants[", medium"] = (settings, True)
-    if peer == "decode" and settings["shape"][0] > 4:
+    whole = {"decode": 4, "encode": 16}  # frames that diffusers by itself does not cut in time
+    if peer in whole and settings["shape"][0] > whole[peer]:
         variants[", its tiles"] = (settings | dict(tiled=True), False)
     peers = {key: Peer(args, peer, s, medium) for key, (s, medium) in variants.items()}
     for p in peers.values():

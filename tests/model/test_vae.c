@@ -2,7 +2,7 @@
  * reference's tiny VAE on each instruction set and number of threads, the published conformance
  * vectors of a reduced network, one frame alone, and what the dry run says of memory and work.
  */
-#include "vae_fixture.h"
+#include "test_vae.h"
 
 /* ---- configuration and tensors --------------------------------------------------------------- */
 
@@ -59,45 +59,6 @@ static void check_list(void)
 
 /* ---- stages ---------------------------------------------------------------------------------- */
 
-typedef struct stages {
-    vae_fixture *f;
-    hyv_checkpoint *golden;
-    int compared;
-} stages;
-
-static void module_name(char name[128], const char *module, int index)
-{
-    if (index < 0)
-        snprintf(name, 128, "%s", module);
-    else
-        snprintf(name, 128, "%s.%d", module, index);
-}
-
-static float *downloaded(hyv_backend *be, hyv_mat m)
-{
-    float *host = malloc((size_t)(m.rows * m.cols) * sizeof(float));
-    hyv_download(be, host, m);
-    return host;
-}
-
-static void compare_stage(void *opaque, const char *module, int index, hyv_mat value)
-{
-    stages *s = opaque;
-    char name[128];
-    module_name(name, module, index);
-    float *wanted = fixture_rows(s->golden, name, NULL);
-    if (!wanted)
-        return;
-    float *got = downloaded(s->f->be, value);
-    const hyv_tensor *t = hyv_checkpoint_find(s->golden, name);
-    const bool size = CHECK_MSG(t->count == value.rows * value.cols, "%s has another size", name);
-    const double d = size ? largest_difference(got, wanted, t->count) : 0.0;
-    CHECK_MSG(d <= 5e-4, "%s differs by %g", name, d);
-    s->compared++;
-    free(got);
-    free(wanted);
-}
-
 /* Decodes on the fixture's backend; freed with free(). */
 static float *decode(vae_fixture *f, const float *z, hyv_grid grid, const hyv_watch *watch)
 {
@@ -136,7 +97,7 @@ static void check_golden(void)
             fixture_close(&f);
             continue;
         }
-        stages s = {&f, golden, 0};
+        stages s = {.f = &f, .golden = golden};
         const hyv_watch watch = {&s, compare_stage};
         float *got = decode(&f, z, grid, i ? NULL : &watch);
         if (!first) {
@@ -190,11 +151,6 @@ static void check_one_frame(void)
 
 /* ---- conformance vectors --------------------------------------------------------------------- */
 
-typedef struct vector {
-    const char *module;
-    double mean, rms, first, middle, last;
-} vector;
-
 static const vector VECTORS[] = {
     {"post_quant_conv", 0.00319009467, 0.588902971, -0.0352840, -0.7675420, -0.7329241},
     {"decoder.conv_in", 0.0258788485, 0.565495401, -0.3544320, 0.0467640, -0.1455768},
@@ -221,45 +177,6 @@ static const vector VECTORS[] = {
 static const vector DECODED = {"decoded",  -0.0578723682, 0.620011257,
                                -0.8283371, -0.6560195,    -0.2763534};
 
-/* The vectors number elements channel by channel, but for attention token by token. */
-static double element(const float *rows, int64_t n, int64_t channels, int64_t i, bool by_token)
-{
-    return (double)(by_token ? rows[i] : rows[i % n * channels + i / n]);
-}
-
-static void check_vector(const vector *v, const float *rows, int64_t n, int64_t channels)
-{
-    const int64_t all = n * channels;
-    const bool by_token = strstr(v->module, "attentions") != NULL;
-    double sum = 0.0, squares = 0.0;
-    for (int64_t i = 0; i < all; i++) {
-        sum += (double)rows[i];
-        squares += (double)rows[i] * (double)rows[i];
-    }
-    const double got[] = {sum / (double)all, sqrt(squares / (double)all),
-                          element(rows, n, channels, 0, by_token),
-                          element(rows, n, channels, all / 2, by_token),
-                          element(rows, n, channels, all - 1, by_token)};
-    const double wanted[] = {v->mean, v->rms, v->first, v->middle, v->last};
-    for (int i = 0; i < 5; i++)
-        CHECK_MSG(fabs(got[i] - wanted[i]) <= 1e-4, "%s: number %d is %.7f, not %.7f", v->module, i,
-                  got[i], wanted[i]);
-}
-
-static void compare_vector(void *opaque, const char *module, int index, hyv_mat value)
-{
-    stages *s = opaque;
-    char name[128];
-    module_name(name, module, index);
-    for (int i = 0; i < (int)(sizeof(VECTORS) / sizeof(*VECTORS)); i++)
-        if (strcmp(name, VECTORS[i].module) == 0) {
-            float *rows = downloaded(s->f->be, value);
-            check_vector(&VECTORS[i], rows, value.rows, value.cols);
-            free(rows);
-            s->compared++;
-        }
-}
-
 static void check_vectors(void)
 {
     static vae_fixture f;
@@ -268,10 +185,10 @@ static void check_vectors(void)
     CHECK(fixture_backend(&f, "cpu", "auto", 2));
     fixture_formula(&f, &REDUCED);
     float *z = formula_latents("golden.z", grid, 16);
-    stages s = {&f, NULL, 0};
+    stages s = {.f = &f, .vectors = VECTORS, .count = sizeof(VECTORS) / sizeof(*VECTORS)};
     const hyv_watch watch = {&s, compare_vector};
     float *pixels = decode(&f, z, grid, &watch);
-    CHECK(s.compared == (int)(sizeof(VECTORS) / sizeof(*VECTORS)));
+    CHECK(s.compared == s.count);
     check_vector(&DECODED, pixels, hyv_grid_rows(hyv_vae_pictures(&REDUCED, grid)), 3);
     free(pixels);
     free(z);
@@ -318,63 +235,14 @@ static void check_dry(hyv_grid grid, double tera, double attention_tera)
 
 /* ---- the same network without reuse of memory ------------------------------------------------ */
 
-typedef struct plain {
-    hyv_backend *be;
-    const hyv_vae *m;
-    hyv_grid grid;
-} plain;
-
-static hyv_mat plain_conv(const plain *p, hyv_mat x, const hyv_weight *w)
-{
-    const hyv_mat y = hyv_new(p->be, hyv_grid_rows(p->grid), w->w.rows);
-    hyv_conv3d(p->be, y, x, w, p->grid, (hyv_grid){3, 3, 3}, (hyv_grid){1, 1, 1});
-    return y;
-}
-
-static hyv_mat plain_linear(const plain *p, hyv_mat x, const hyv_weight *w)
-{
-    const hyv_mat y = hyv_new(p->be, x.rows, w->w.rows);
-    hyv_linear(p->be, y, x, w);
-    return y;
-}
-
-static hyv_mat plain_norm(const plain *p, hyv_mat x, const hyv_affine *affine, bool silu)
-{
-    const hyv_mat n = hyv_new(p->be, x.rows, x.cols), y = hyv_new(p->be, x.rows, x.cols);
-    hyv_group_norm(p->be, n, x, (int)p->m->config.norm_num_groups, affine, 1e-6f);
-    hyv_act(p->be, y, n, HYV_NO_MAT, HYV_SILU);
-    return silu ? y : n;
-}
-
-static hyv_mat plain_resnet(const plain *p, hyv_mat x, const hyv_vae_resnet *r)
-{
-    hyv_mat h = plain_conv(p, plain_norm(p, x, &r->norm1, true), &r->conv1);
-    h = plain_conv(p, plain_norm(p, h, &r->norm2, true), &r->conv2);
-    hyv_add(p->be, h, r->in == r->out ? x : plain_linear(p, x, &r->shortcut), HYV_NO_MAT);
-    return h;
-}
-
-static hyv_mat plain_attention(const plain *p, hyv_mat x, const hyv_vae_attention *a)
-{
-    const hyv_mat n = plain_norm(p, x, &a->norm, false), y = hyv_new(p->be, x.rows, x.cols);
-    const hyv_mat q = plain_linear(p, n, &a->q), k = plain_linear(p, n, &a->k);
-    hyv_attention(p->be, y, q, k, plain_linear(p, n, &a->v), 1, p->grid.h * p->grid.w);
-    const hyv_mat out = plain_linear(p, y, &a->out);
-    hyv_add(p->be, out, x, HYV_NO_MAT);
-    return out;
-}
-
 static float *plain_decode(vae_fixture *f, const float *z, hyv_grid grid)
 {
     const hyv_vae *m = &f->vae;
-    plain p = {f->be, m, grid};
+    plain p = {f->be, (int)m->config.norm_num_groups, grid};
     hyv_mat x = hyv_new(f->be, hyv_grid_rows(grid), m->config.latent_channels);
     hyv_upload(f->be, x, z);
     x = plain_conv(&p, plain_linear(&p, x, &m->post_quant), &m->conv_in);
-    x = plain_resnet(&p, x, &m->mid.resnet[0]);
-    if (m->config.mid_block_attention)
-        x = plain_attention(&p, x, &m->mid.attention);
-    x = plain_resnet(&p, x, &m->mid.resnet[1]);
+    x = plain_mid(&p, x, &m->mid, m->config.mid_block_attention);
     for (int i = 0; i < m->config.blocks; i++) {
         const hyv_vae_up *up = &m->up[i];
         for (int k = 0; k <= m->config.layers_per_block; k++)
