@@ -4,7 +4,7 @@
  * voxel that this tap reads, coordinates clamped into the grid. It exists only as packed panels.
  * Weights are those of linear.
  */
-#include "gemm.h"
+#include "conv3d_winograd.h"
 
 typedef struct taps {
     hyv_mat x;
@@ -51,15 +51,21 @@ static void pack_taps(const void *operand, const hyv_gemm_functions *f, float *o
     }
 }
 
+static hyv_grid strided(hyv_grid grid, hyv_grid stride)
+{
+    return (hyv_grid){(grid.t - 1) / stride.t + 1, (grid.h - 1) / stride.h + 1,
+                      (grid.w - 1) / stride.w + 1};
+}
+
 void hyv_cpu_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
                     hyv_grid kernel, hyv_grid stride)
 {
-    const taps left = {.x = x,
-                       .grid = grid,
-                       .out = {(grid.t - 1) / stride.t + 1, (grid.h - 1) / stride.h + 1,
-                               (grid.w - 1) / stride.w + 1},
-                       .kernel = kernel,
-                       .stride = stride};
+    if (hyv_conv3d_is_winograd(hyv_cpu_of(be)->gemm, y.cols, x.cols, grid, kernel, stride)) {
+        hyv_cpu_conv3d_winograd(be, y, x, W, grid);
+        return;
+    }
+    const taps left = {
+        .x = x, .grid = grid, .out = strided(grid, stride), .kernel = kernel, .stride = stride};
     const hyv_gemm_call call = {.rows = y.rows,
                                 .cols = y.cols,
                                 .depth = W->w.cols,
@@ -73,8 +79,11 @@ void hyv_cpu_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, 
     hyv_gemm(be, &call);
 }
 
-size_t hyv_cpu_conv3d_scratch(const hyv_gemm_functions *gemm, int64_t rows, int64_t cols,
-                              int64_t depth, int threads)
+size_t hyv_cpu_conv3d_scratch(const hyv_gemm_functions *gemm, int64_t filters, int64_t channels,
+                              hyv_grid grid, hyv_grid kernel, hyv_grid stride, int threads)
 {
-    return hyv_gemm_scratch(gemm, rows, cols, depth, threads);
+    if (hyv_conv3d_is_winograd(gemm, filters, channels, grid, kernel, stride))
+        return hyv_cpu_conv3d_winograd_scratch(gemm, filters, channels, grid, threads);
+    return hyv_gemm_scratch(gemm, hyv_grid_rows(strided(grid, stride)), filters,
+                            hyv_grid_rows(kernel) * channels, threads);
 }

@@ -5,6 +5,8 @@
  * - Products: an output element starts at its bias or 0 and takes fmaf(a[k], b[k], acc) for k = 0,
  * 1, ... in order. Blocking over k stores and reloads the f32 accumulator. Threads split rows and
  * columns, never k.
+ * - conv3d with kernel 3x3x3 and stride 1: the products and sums of conv3d_winograd.c, where that
+ * pays.
  * - Sums over a row: 16 partial sums, element i into partial i mod 16, added as a tree of 8, 4, 2,
  * 1 (rows.h, tree_sum).
  * - Statistics of a group norm: blocks of GROUP_BLOCK rows, summed in double in row order, the
@@ -137,8 +139,9 @@ void hyv_cpu_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_g
 /* Working memory of a call, all threads together: what the null backend plans with. */
 size_t hyv_cpu_linear_scratch(const struct hyv_gemm_functions *gemm, int64_t rows,
                               const hyv_weight *W, int threads);
-size_t hyv_cpu_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t rows, int64_t cols,
-                              int64_t depth, int threads);
+size_t hyv_cpu_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t filters,
+                              int64_t channels, hyv_grid grid, hyv_grid kernel, hyv_grid stride,
+                              int threads);
 size_t hyv_cpu_upsample_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t cols,
                                        int64_t channels, hyv_grid grid, bool time, int threads);
 size_t hyv_cpu_attention_scratch(const struct hyv_gemm_functions *gemm, int64_t k_rows,

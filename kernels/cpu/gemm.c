@@ -228,7 +228,7 @@ static void multiply_block(void *arg, int64_t index, int thread)
 /* Rows a task: its block of the left operand shares the second cache with a right panel. */
 static int64_t block_rows(const hyv_cpu *cpu, const hyv_gemm_functions *f)
 {
-    const int64_t rows = (int64_t)(cpu->cache_bytes / 2 / (HYV_GEMM_DEPTH * sizeof(float)));
+    const int64_t rows = (int64_t)(cpu->cache_bytes / 2 / ((size_t)f->depth * sizeof(float)));
     return rows < HYV_GEMM_ROWS / 4 ? HYV_GEMM_ROWS / 4 : least(rows, f->rows);
 }
 
@@ -349,10 +349,11 @@ void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
     const hyv_gemm_functions *f = call->functions ? call->functions : cpu->gemm;
     const int64_t elements = hyv_gemm_elements(f, call->depth);
     const size_t bytes = shared_floats(call->rows, call->cols, elements) * sizeof(float);
-    float *shared = hyv_cpu_scratch(be, &cpu->shared, bytes);
+    char *memory = hyv_cpu_scratch(be, &cpu->shared, call->reserved + bytes);
     const size_t thread_bytes = thread_floats(f, call->rows, elements) * sizeof(float);
-    if (!shared || !hyv_cpu_scratch_all(be, thread_bytes))
+    if (!memory || !hyv_cpu_scratch_all(be, thread_bytes))
         return;
+    float *shared = (float *)(void *)(memory + call->reserved);
     const int64_t padded = round_up(call->cols, HYV_GEMM_NR_MAX);
     job g = {.call = call,
              .f = f,

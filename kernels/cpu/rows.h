@@ -36,6 +36,16 @@ typedef struct hyv_row_functions {
      * product takes pairs. */
     void (*softmax_pairs)(float *out, const float *s, int64_t keys, int width, float factor,
                           float *top, float *sum, float *rescale);
+    /* The three transformations of conv3d_winograd.c for n channels, whose formulas stand there. */
+    /* out [16] at distance `stride` from taps [9, n]. */
+    void (*tile_filter)(float *out, int64_t stride, const float *taps, int64_t n);
+    /* out = (d[0] +- d[1]) +- (d[2] +- d[3]) from element `first` on: minus_down inside of the
+     * brackets, minus_across between them. */
+    void (*tile_input)(float *out, const float *const d[4], int64_t first, bool minus_down,
+                       bool minus_across, int64_t n);
+    /* Output (lower, right) of the 2x2 from m [16] at distance `stride`. */
+    void (*tile_output)(float *y, const float *m, int64_t stride, bool lower, bool right,
+                        int64_t n);
     /* x[i, j] *= factor[j]; x [rows, width] */
     void (*scale_columns)(float *x, int64_t rows, int width, const float *factor);
 } hyv_row_functions;

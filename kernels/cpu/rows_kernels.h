@@ -201,6 +201,72 @@ static void scale_columns(float *restrict x, int64_t rows, int width, const floa
             x[i * width + l] *= factor[l];
 }
 
+/* G g */
+static inline void filter_transform(float out[4], const float g[3])
+{
+    out[0] = g[0];
+    out[1] = (g[0] + g[1] + g[2]) * 0.5f;
+    out[2] = (g[0] - g[1] + g[2]) * 0.5f;
+    out[3] = g[2];
+}
+
+static void tile_filter(float *restrict out, int64_t stride, const float *restrict taps, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float column[3][4], down[4][3];
+        for (int b = 0; b < 3; b++) {
+            const float g[3] = {taps[b * n + i], taps[(3 + b) * n + i], taps[(6 + b) * n + i]};
+            filter_transform(column[b], g);
+            for (int a = 0; a < 4; a++)
+                down[a][b] = column[b][a];
+        }
+        for (int a = 0; a < 4; a++) {
+            float across[4];
+            filter_transform(across, down[a]);
+            for (int b = 0; b < 4; b++)
+                out[(4 * a + b) * stride + i] = across[b];
+        }
+    }
+}
+
+static void tile_input(float *restrict out, const float *const d[4], int64_t first, bool minus_down,
+                       bool minus_across, int64_t n)
+{
+    const float *a = d[0] + first, *b = d[1] + first, *c = d[2] + first, *e = d[3] + first;
+    if (minus_down && minus_across)
+        for (int64_t i = 0; i < n; i++)
+            out[i] = (a[i] - b[i]) - (c[i] - e[i]);
+    else if (minus_down)
+        for (int64_t i = 0; i < n; i++)
+            out[i] = (a[i] - b[i]) + (c[i] - e[i]);
+    else if (minus_across)
+        for (int64_t i = 0; i < n; i++)
+            out[i] = (a[i] + b[i]) - (c[i] + e[i]);
+    else
+        for (int64_t i = 0; i < n; i++)
+            out[i] = (a[i] + b[i]) + (c[i] + e[i]);
+}
+
+/* A^T m: one of its two results. */
+static inline float output_transform(float m0, float m1, float m2, float m3, bool second)
+{
+    return second ? m1 - m2 - m3 : m0 + m1 + m2;
+}
+
+static void tile_output(float *restrict y, const float *restrict m, int64_t stride, bool lower,
+                        bool right, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float down[4];
+        for (int b = 0; b < 4; b++) {
+            const float *from = m + b * stride + i;
+            down[b] = output_transform(from[0], from[4 * stride], from[8 * stride],
+                                       from[12 * stride], lower);
+        }
+        y[i] = output_transform(down[0], down[1], down[2], down[3], right);
+    }
+}
+
 const hyv_row_functions ROWS_TABLE = {
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,
@@ -212,6 +278,9 @@ const hyv_row_functions ROWS_TABLE = {
     .add = add,
     .softmax_columns = softmax_columns,
     .scale_columns = scale_columns,
+    .tile_filter = tile_filter,
+    .tile_input = tile_input,
+    .tile_output = tile_output,
 #ifdef ROWS_SOFTMAX_PAIRS
     .softmax_pairs = ROWS_SOFTMAX_PAIRS,
 #endif

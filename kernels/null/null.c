@@ -132,7 +132,6 @@ static void null_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight 
                         hyv_grid kernel, hyv_grid stride)
 {
     const struct hyv_gemm_functions *gemm = ((const null_state *)be->impl)->gemm;
-    (void)stride;
     note(be, HYV_KIND_CONV,
          (hyv_example){.work = 2.0 * whole(y) * (double)W->w.cols,
                        .y = y,
@@ -140,8 +139,8 @@ static void null_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight 
                        .weight = *W,
                        .grid = grid,
                        .kernel = kernel});
-    count(be, hyv_cpu_conv3d_scratch(gemm, y.rows, y.cols, W->w.cols, 0),
-          hyv_cpu_conv3d_scratch(gemm, y.rows, y.cols, W->w.cols, 1));
+    count(be, hyv_cpu_conv3d_scratch(gemm, y.cols, x.cols, grid, kernel, stride, 0),
+          hyv_cpu_conv3d_scratch(gemm, y.cols, x.cols, grid, kernel, stride, 1));
 }
 
 static void null_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat v, int heads,

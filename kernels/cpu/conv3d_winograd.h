@@ -1,0 +1,17 @@
+/* conv3d with kernel 3x3x3 and stride 1 in fewer products; conv3d.c chooses. */
+#ifndef HYV_CPU_CONV3D_WINOGRAD_H
+#define HYV_CPU_CONV3D_WINOGRAD_H
+
+#include "gemm.h"
+
+/* Whether such a convolution pays: in fp32, for enough channels and filters and a picture that 2x2
+ * tiles fill. Depends on nothing that differs between processors. */
+bool hyv_conv3d_is_winograd(const hyv_gemm_functions *f, int64_t filters, int64_t channels,
+                            hyv_grid grid, hyv_grid kernel, hyv_grid stride);
+
+void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W,
+                             hyv_grid grid);
+size_t hyv_cpu_conv3d_winograd_scratch(const hyv_gemm_functions *f, int64_t filters,
+                                       int64_t channels, hyv_grid grid, int threads);
+
+#endif
