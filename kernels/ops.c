@@ -248,8 +248,8 @@ void hyv_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_
                              : grid;
     OPERATOR(conv3d, 2.0 * volume(y) * (double)(taps * x.cols), y, x, W->w,
              grids && active(be, y) && active(be, x) && x.rows == hyv_grid_rows(grid) &&
-                 y.rows == hyv_grid_rows(out) && weight_fits(W, y.cols, taps * x.cols) &&
-                 apart(y, x),
+                 y.rows <= hyv_grid_rows(out) && y.rows % (out.h * out.w) == 0 &&
+                 weight_fits(W, y.cols, taps * x.cols) && apart(y, x),
              y, x, W, grid, kernel, stride);
 }
 
@@ -383,6 +383,25 @@ void hyv_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight
                  y.rows == frames * grid.h * grid.w * 4 && weight_fits(W, y.cols, 27 * x.cols) &&
                  apart(y, x),
              y, x, W, grid, time);
+}
+
+void hyv_group_statistics(hyv_backend *be, hyv_mat statistics, hyv_mat x, int groups,
+                          const hyv_affine *affine, float eps)
+{
+    OPERATOR(group_statistics, 4.0 * volume(x), statistics, x, HYV_NO_MAT,
+             active(be, statistics) && active(be, x) && statistics.rows == HYV_STATISTICS &&
+                 statistics.cols == x.cols && apart(statistics, x) && groups > 0 &&
+                 x.cols % groups == 0,
+             statistics, x, groups, affine, eps);
+}
+
+void hyv_normalise_silu(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics)
+{
+    OPERATOR(normalise_silu, 24.0 * volume(y), y, x, statistics,
+             active(be, y) && active(be, x) && active(be, statistics) && same(y, x) &&
+                 same_or_apart(y, x) && statistics.rows == HYV_STATISTICS &&
+                 statistics.cols == x.cols && apart(y, statistics),
+             y, x, statistics);
 }
 
 /* ---- memory ---- */

@@ -74,7 +74,7 @@ void hyv_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W);
 /* 2. Convolution, causal in time: tap (a, b, c) of output voxel (t, h, w) reads input voxel
  *    (t*st + a - (kt-1), h*sh + b - kh/2, w*sw + c - kw/2), each coordinate clamped into the grid
  * (replicated edges). x [grid rows, in], y [out grid rows, out]; out grid = floor((size - 1) /
- * stride) + 1 an axis. */
+ * stride) + 1 an axis. y may have the last frames of these only. */
 void hyv_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
                 hyv_grid kernel, hyv_grid stride);
 
@@ -131,6 +131,14 @@ void hyv_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid 
  * the taps, so 27 products become 8 (time) or 12. W as for conv3d; y [doubled grid rows, out]. */
 void hyv_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
                          bool time);
+
+/* 15. What group_norm subtracts, multiplies by and adds, a row each: statistics [3, cols]. */
+enum { HYV_STATISTICS = 3 };
+void hyv_group_statistics(hyv_backend *be, hyv_mat statistics, hyv_mat x, int groups,
+                          const hyv_affine *affine, float eps);
+
+/* 16. y = SiLU((x - mean) * factor + shift), which are the rows of statistics. In place allowed. */
+void hyv_normalise_silu(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics);
 
 static const hyv_mat HYV_NO_MAT = {0};
 
@@ -224,6 +232,10 @@ typedef struct hyv_backend_ops {
     void (*upsample_conv3d)(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W,
                             hyv_grid grid, bool time);
 
+    void (*group_statistics)(hyv_backend *be, hyv_mat statistics, hyv_mat x, int groups,
+                             const hyv_affine *affine, float eps);
+    void (*normalise_silu)(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics);
+
     /* Bytes of working memory that the operators above take beside their arguments (packing
      * buffers, scores), for the plan: an upper bound over all calls made so far on this (dry)
      * backend is kept by null; others return what they hold now. */
@@ -243,6 +255,7 @@ typedef enum hyv_kind {
     HYV_KIND_LAYER_NORM,
     HYV_KIND_RMS_NORM,
     HYV_KIND_GROUP_NORM,
+    HYV_KIND_GROUP_STATISTICS,
     HYV_KIND_SILU, /* divides; */
     HYV_KIND_ACT,  /* the other activations */
     HYV_KIND_MOVE, /* additions, rotations, copies: memory takes the time */

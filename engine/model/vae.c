@@ -127,34 +127,157 @@ void hyv_vae_conv(const hyv_vae_forward *f, hyv_mat y, hyv_mat x, const hyv_weig
     hyv_conv3d(f->be, y, x, w, f->grid, HYV_VAE_KERNEL, (hyv_grid){1, 1, 1});
 }
 
-/* y = SiLU(GroupNorm(x)) */
-static void norm_silu(const hyv_vae_forward *f, hyv_mat y, hyv_mat x, const hyv_affine *affine)
+/* The frames of SiLU(GroupNorm(x)) that a convolution reads for the outputs at hand: those of the
+ * same number and as many before them as a kernel reaches back, so that the normalised tensor is
+ * never held whole. */
+typedef struct window {
+    hyv_mat store;       /* room for REACH frames and those at hand */
+    int64_t rows, frame; /* voxels that are in it, and of a frame */
+} window;
+
+enum {
+    REACH = 2,         /* frames */
+    CHUNK_FRAMES = 2,  /* at hand at least, so that few are moved along, */
+    CHUNK_ROWS = 16384 /* and voxels, so that a convolution has enough for all threads */
+};
+
+static int64_t chunk_rows(const hyv_vae_forward *f)
 {
-    hyv_group_norm(f->be, y, x, (int)f->config->norm_num_groups, affine, HYV_VAE_EPS);
-    hyv_act(f->be, y, y, HYV_NO_MAT, HYV_SILU);
+    const int64_t frame = f->grid.h * f->grid.w, enough = (CHUNK_ROWS + frame - 1) / frame;
+    return (enough > CHUNK_FRAMES ? enough : CHUNK_FRAMES) * frame;
 }
 
-/* x + conv2(silu(norm2(conv1(silu(norm1(x)))))). Where the width changes, the shortcut is taken
- * first, so that the first norm can use x's place; x in, at most twice the output beside it. */
-void hyv_vae_resnet_forward(hyv_vae_forward *f, const hyv_vae_resnet *r)
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static bool in_one(const hyv_vae_forward *f)
+{
+    return f->x.rows <= chunk_rows(f);
+}
+
+static window new_window(const hyv_vae_forward *f, int64_t cols)
+{
+    const int64_t frame = f->grid.h * f->grid.w, most = chunk_rows(f) + REACH * frame;
+    return (window){.store = hyv_new(f->be, least(most, f->x.rows), cols), .frame = frame};
+}
+
+/* Drops what is no more reached, frame by frame as old and new place may overlap, and adds SiLU of
+ * the normalised rows of x: all that is in the window now. */
+static hyv_mat slide(const hyv_vae_forward *f, window *w, hyv_mat x, hyv_mat statistics)
+{
+    const int64_t kept = least(w->rows, REACH * w->frame), drop = w->rows - kept;
+    const hyv_mat all = hyv_vae_reshape(w->store, kept + x.rows, x.cols);
+    for (int64_t at = 0; drop > 0 && at < kept; at += w->frame) {
+        const hyv_mat from = hyv_vae_reshape(w->store, w->rows, x.cols);
+        hyv_copy(f->be, hyv_rows(all, at, w->frame), hyv_rows(from, drop + at, w->frame));
+    }
+    hyv_normalise_silu(f->be, hyv_rows(all, kept, x.rows), x, statistics);
+    w->rows = kept + x.rows;
+    return all;
+}
+
+/* y = conv of the window's last frames, as many as y has. */
+static void conv_window(const hyv_vae_forward *f, hyv_mat y, hyv_mat x, const hyv_weight *w)
+{
+    const int64_t frames = x.rows / (f->grid.h * f->grid.w);
+    hyv_conv3d(f->be, y, x, w, (hyv_grid){frames, f->grid.h, f->grid.w}, HYV_VAE_KERNEL,
+               (hyv_grid){1, 1, 1});
+}
+
+static hyv_mat statistics_of(const hyv_vae_forward *f, hyv_mat x, const hyv_affine *affine)
+{
+    const hyv_mat statistics = hyv_new(f->be, HYV_STATISTICS, x.cols);
+    hyv_group_statistics(f->be, statistics, x, (int)f->config->norm_num_groups, affine,
+                         HYV_VAE_EPS);
+    return statistics;
+}
+
+/* Where a resnet's branch and its shortcut are. Both may stand in x's place side by side, if x is
+ * wide enough: then results go through `some`, which holds the rows at hand. */
+typedef struct places {
+    hyv_mat h, side,
+        some; /* side.data NULL: the shortcut is x itself; some.data NULL: not needed */
+} places;
+
+/* A matrix behind the first `taken` values of the store where there is room, or else a new one. */
+static hyv_mat beside(const hyv_vae_forward *f, int64_t taken, int64_t rows, int64_t cols)
+{
+    const int64_t all = f->store.rows * f->store.cols / cols, first = (taken + cols - 1) / cols;
+    if (first + rows > all)
+        return hyv_new(f->be, rows, cols);
+    return hyv_rows(hyv_vae_reshape(f->store, all, cols), first, rows);
+}
+
+static places new_places(const hyv_vae_forward *f, const hyv_vae_resnet *r)
+{
+    const int64_t n = f->x.rows;
+    if (r->in >= 2 * r->out && !in_one(f))
+        return (places){hyv_cols(f->x, r->out, r->out), hyv_cols(f->x, 0, r->out),
+                        hyv_new(f->be, chunk_rows(f), r->out)};
+    return (places){.h = beside(f, n * (r->in > r->out ? r->in : r->out), n, r->out),
+                    .side = r->in == r->out ? HYV_NO_MAT : hyv_new(f->be, n, r->out)};
+}
+
+/* h = conv1(silu(norm1(x))) and, where the width changes, side = shortcut(x). x is not needed any
+ * more where there is a side, so what is done in one piece is normalised in place. */
+static void first_half(const hyv_vae_forward *f, const hyv_vae_resnet *r, const places *p)
 {
     hyv_backend *be = f->be;
     const size_t mark = hyv_mark(be);
-    const int64_t n = f->x.rows;
-    const bool shortcut = r->in != r->out;
-    const hyv_mat side = hyv_new(be, n, r->out); /* the shortcut, or else the branch */
-    const hyv_mat h = hyv_new(be, n, r->out);
-    const hyv_mat branch = shortcut ? f->x : side;
-    const hyv_mat x = hyv_vae_reshape(f->store, n, r->out);
-    if (shortcut)
-        hyv_linear(be, side, f->x, &r->shortcut);
-    norm_silu(f, branch, f->x, &r->norm1);
-    hyv_vae_conv(f, h, branch, &r->conv1);
-    norm_silu(f, h, h, &r->norm2);
-    hyv_vae_conv(f, shortcut ? x : branch, h, &r->conv2);
-    hyv_add(be, x, side, HYV_NO_MAT);
-    f->x = x;
+    const int64_t n = f->x.rows, step = chunk_rows(f);
+    const hyv_mat statistics = statistics_of(f, f->x, &r->norm1);
+    const bool in_place = p->side.data && in_one(f);
+    window w = in_place ? (window){.store = f->x, .frame = n} : new_window(f, r->in);
+    for (int64_t first = 0; first < n; first += step) {
+        const int64_t rows = least(step, n - first);
+        const hyv_mat x = hyv_rows(f->x, first, rows);
+        const hyv_mat side = p->side.data ? hyv_rows(p->side, first, rows) : HYV_NO_MAT;
+        const hyv_mat to = p->some.data ? hyv_rows(p->some, 0, rows) : side;
+        if (side.data)
+            hyv_linear(be, to, x, &r->shortcut);
+        const hyv_mat branch = slide(f, &w, x, statistics);
+        if (p->some.data)
+            hyv_copy(be, side, to);
+        conv_window(f, hyv_rows(p->h, first, rows), branch, &r->conv1);
+    }
     hyv_release(be, mark);
+}
+
+/* x = side + conv2(silu(norm2(h))), or x += where there is no side. The convolution's result takes
+ * the place of h's rows, which are in the window already. */
+static void second_half(hyv_vae_forward *f, const hyv_vae_resnet *r, const places *p)
+{
+    hyv_backend *be = f->be;
+    const size_t mark = hyv_mark(be);
+    const int64_t n = f->x.rows, step = chunk_rows(f);
+    const hyv_mat statistics = statistics_of(f, p->h, &r->norm2);
+    window w = new_window(f, r->out);
+    f->x = hyv_vae_reshape(f->store, n, r->out);
+    for (int64_t first = 0; first < n; first += step) {
+        const int64_t rows = least(step, n - first);
+        const hyv_mat h = hyv_rows(p->h, first, rows), x = hyv_rows(f->x, first, rows);
+        const hyv_mat y = p->some.data ? hyv_rows(p->some, 0, rows) : h;
+        conv_window(f, y, slide(f, &w, h, statistics), &r->conv2);
+        if (p->side.data) {
+            hyv_add(be, y, hyv_rows(p->side, first, rows), HYV_NO_MAT);
+            hyv_copy(be, x, y);
+        } else {
+            hyv_add(be, x, y, HYV_NO_MAT);
+        }
+    }
+    hyv_release(be, mark);
+}
+
+/* x + conv2(silu(norm2(conv1(silu(norm1(x)))))), x through a shortcut where the width changes. */
+void hyv_vae_resnet_forward(hyv_vae_forward *f, const hyv_vae_resnet *r)
+{
+    const size_t mark = hyv_mark(f->be);
+    const places p = new_places(f, r);
+    first_half(f, r, &p);
+    second_half(f, r, &p);
+    hyv_release(f->be, mark);
 }
 
 /* A voxel sees all voxels of its frame and of earlier ones. */

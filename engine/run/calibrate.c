@@ -154,9 +154,10 @@ static void cut_attention(bench *b, trial *t)
 static void cut_rows(bench *b, trial *t)
 {
     const hyv_example *c = &t->call;
-    const int64_t rows = cut(c->y.rows, EXAMPLE_ELEMENTS / (double)c->y.cols, 1);
+    const bool sums = t->kind == HYV_KIND_GROUP_STATISTICS;
+    const int64_t rows = cut(c->x.rows, EXAMPLE_ELEMENTS / (double)c->x.cols, 1);
     t->x = new_mat(b, c->x, rows, c->x.cols);
-    t->y = new_mat(b, c->y, rows, c->y.cols);
+    t->y = new_mat(b, c->y, sums ? HYV_STATISTICS : rows, c->y.cols);
 }
 
 /* ---- timing
@@ -186,6 +187,9 @@ static void run(bench *b, const trial *t)
     case HYV_KIND_GROUP_NORM:
         hyv_group_norm(b->be, t->y, t->x, (int)(t->x.cols / c->width), NULL, 1e-6f);
         break;
+    case HYV_KIND_GROUP_STATISTICS:
+        hyv_group_statistics(b->be, t->y, t->x, (int)(t->x.cols / c->width), NULL, 1e-6f);
+        break;
     case HYV_KIND_SILU:
     case HYV_KIND_ACT:
         hyv_act(b->be, t->y, t->x, HYV_NO_MAT, c->f);
@@ -204,7 +208,7 @@ static double work_of(const trial *t, double flops)
 {
     const double groups = ceil((double)t->y.cols / HYV_KIND_COLS);
     if (!is_product(t->kind))
-        return (double)(t->y.rows * t->y.cols);
+        return (double)(t->x.rows * t->x.cols);
     return t->kind == HYV_KIND_ATTENTION ? flops
                                          : flops * groups * HYV_KIND_COLS / (double)t->y.cols;
 }

@@ -9,6 +9,7 @@
 typedef struct taps {
     hyv_mat x;
     hyv_grid grid, out, kernel, stride;
+    int64_t skipped; /* output voxels before those that are wanted */
 } taps;
 
 static int64_t clamp(int64_t v, int64_t size)
@@ -37,7 +38,7 @@ static void pack_taps(const void *operand, const hyv_gemm_functions *f, float *o
     const float *rows[HYV_GEMM_MR_MAX];
     (void)buffer;
     for (int i = 0; i < n; i++) {
-        const int64_t r = first + i, frame = p->out.h * p->out.w;
+        const int64_t r = p->skipped + first + i, frame = p->out.h * p->out.w;
         at[i] = (hyv_grid){r / frame, r / p->out.w % p->out.h, r % p->out.w};
     }
     for (int64_t done = 0; done < depth;) {
@@ -64,8 +65,13 @@ void hyv_cpu_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, 
         hyv_cpu_conv3d_winograd(be, y, x, W, grid);
         return;
     }
-    const taps left = {
-        .x = x, .grid = grid, .out = strided(grid, stride), .kernel = kernel, .stride = stride};
+    const hyv_grid out = strided(grid, stride);
+    const taps left = {.x = x,
+                       .grid = grid,
+                       .out = out,
+                       .kernel = kernel,
+                       .stride = stride,
+                       .skipped = hyv_grid_rows(out) - y.rows};
     const hyv_gemm_call call = {.rows = y.rows,
                                 .cols = y.cols,
                                 .depth = W->w.cols,
@@ -79,11 +85,11 @@ void hyv_cpu_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, 
     hyv_gemm(be, &call);
 }
 
-size_t hyv_cpu_conv3d_scratch(const hyv_gemm_functions *gemm, int64_t filters, int64_t channels,
-                              hyv_grid grid, hyv_grid kernel, hyv_grid stride, int threads)
+size_t hyv_cpu_conv3d_scratch(const hyv_gemm_functions *gemm, int64_t rows, int64_t filters,
+                              int64_t channels, hyv_grid grid, hyv_grid kernel, hyv_grid stride,
+                              int threads)
 {
     if (hyv_conv3d_is_winograd(gemm, filters, channels, grid, kernel, stride))
-        return hyv_cpu_conv3d_winograd_scratch(gemm, filters, channels, grid, threads);
-    return hyv_gemm_scratch(gemm, hyv_grid_rows(strided(grid, stride)), filters,
-                            hyv_grid_rows(kernel) * channels, threads);
+        return hyv_cpu_conv3d_winograd_scratch(gemm, rows, filters, channels, grid, threads);
+    return hyv_gemm_scratch(gemm, rows, filters, hyv_grid_rows(kernel) * channels, threads);
 }

@@ -34,7 +34,8 @@ typedef struct tiling {
     const hyv_row_functions *rows;
     hyv_mat x, y;
     const hyv_weight *W;
-    hyv_grid grid, tiles;
+    hyv_grid grid, tiles; /* of x and of y */
+    int64_t skipped;      /* frames before those of y */
     float *filters;       /* [POSITIONS, filters, TAPS * channels] */
     float *sums;          /* [POSITIONS, count, filters] */
     int64_t first, count; /* tiles at a time */
@@ -51,15 +52,16 @@ static int64_t clamp(int64_t v, int64_t size)
     return v < 0 ? 0 : v >= size ? size - 1 : v;
 }
 
-static hyv_grid tiles_of(hyv_grid g)
+/* Of the last frames of a grid, which have `rows` voxels. */
+static hyv_grid tiles_of(int64_t rows, hyv_grid g)
 {
-    return (hyv_grid){g.t, (g.h + OUT - 1) / OUT, (g.w + OUT - 1) / OUT};
+    return (hyv_grid){rows / (g.h * g.w), (g.h + OUT - 1) / OUT, (g.w + OUT - 1) / OUT};
 }
 
 bool hyv_conv3d_is_winograd(const hyv_gemm_functions *f, int64_t filters, int64_t channels,
                             hyv_grid grid, hyv_grid kernel, hyv_grid stride)
 {
-    const hyv_grid tiles = tiles_of(grid);
+    const hyv_grid tiles = tiles_of(hyv_grid_rows(grid), grid);
     const bool fits = kernel.t == TAPS && kernel.h == TAPS && kernel.w == TAPS && stride.t == 1 &&
                       stride.h == 1 && stride.w == 1;
     return fits && !f->narrow && filters >= CHANNELS_MIN && channels >= CHANNELS_MIN &&
@@ -91,7 +93,8 @@ static void read_voxels(const tiling *p, const float *d[4], int64_t tile, int64_
 {
     const int down = p->position / SIDE, across = p->position % SIDE;
     const int64_t frame = p->tiles.h * p->tiles.w;
-    const int64_t at = clamp(tile / frame + t - (TAPS - 1), p->grid.t) * p->grid.h;
+    const int64_t to = p->skipped + tile / frame;
+    const int64_t at = clamp(to + t - (TAPS - 1), p->grid.t) * p->grid.h;
     const int64_t h = OUT * (tile / p->tiles.w % p->tiles.h) - 1;
     const int64_t w = OUT * (tile % p->tiles.w) - 1;
     const int64_t h0 = at + clamp(h + pairs[down].first, p->grid.h);
@@ -147,16 +150,16 @@ static void write_tiles(void *arg, int64_t first, int64_t count, int thread)
 /* ---- the convolution --------------------------------------------------------------------------
  */
 
-static int64_t tiles_at_once(int64_t filters, hyv_grid grid)
+static int64_t tiles_at_once(int64_t rows, int64_t filters, hyv_grid grid)
 {
     const int64_t most = SUMS_MAX / (POSITIONS * filters);
-    return least(hyv_grid_rows(tiles_of(grid)), most > 0 ? most : 1);
+    return least(hyv_grid_rows(tiles_of(rows, grid)), most > 0 ? most : 1);
 }
 
 /* Bytes of the shared memory that hold the filters and the sums. */
-static size_t held(int64_t filters, int64_t channels, hyv_grid grid)
+static size_t held(int64_t tiles, int64_t filters, int64_t channels)
 {
-    const int64_t sums = tiles_at_once(filters, grid) * filters;
+    const int64_t sums = tiles * filters;
     const size_t bytes = (size_t)(POSITIONS * (filters * TAPS * channels + sums)) * sizeof(float);
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
@@ -192,8 +195,8 @@ void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
                              hyv_grid grid)
 {
     hyv_cpu *cpu = hyv_cpu_of(be);
-    const int64_t most = tiles_at_once(y.cols, grid), depth = TAPS * x.cols;
-    const size_t reserved = held(y.cols, x.cols, grid);
+    const int64_t most = tiles_at_once(y.rows, y.cols, grid), depth = TAPS * x.cols;
+    const size_t reserved = held(most, y.cols, x.cols);
     const size_t shared = reserved + hyv_gemm_scratch(cpu->gemm, most, y.cols, depth, 0);
     char *memory = hyv_cpu_scratch(be, &cpu->shared, shared);
     if (!memory || !hyv_cpu_scratch_all(be, taps_bytes(x.cols)))
@@ -205,7 +208,8 @@ void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
                 .y = y,
                 .W = W,
                 .grid = grid,
-                .tiles = tiles_of(grid),
+                .tiles = tiles_of(y.rows, grid),
+                .skipped = grid.t - y.rows / (grid.h * grid.w),
                 .filters = (float *)(void *)memory};
     p.sums = p.filters + POSITIONS * y.cols * depth;
     const int64_t tiles = hyv_grid_rows(p.tiles);
@@ -217,13 +221,13 @@ void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
     }
 }
 
-size_t hyv_cpu_conv3d_winograd_scratch(const hyv_gemm_functions *f, int64_t filters,
+size_t hyv_cpu_conv3d_winograd_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t filters,
                                        int64_t channels, hyv_grid grid, int threads)
 {
-    const int64_t rows = tiles_at_once(filters, grid), depth = TAPS * channels;
-    const size_t shared = hyv_gemm_scratch(f, rows, filters, depth, 0);
-    const size_t thread = hyv_gemm_scratch(f, rows, filters, depth, 1) - shared;
+    const int64_t tiles = tiles_at_once(rows, filters, grid), depth = TAPS * channels;
+    const size_t shared = hyv_gemm_scratch(f, tiles, filters, depth, 0);
+    const size_t thread = hyv_gemm_scratch(f, tiles, filters, depth, 1) - shared;
     const size_t taps = taps_bytes(channels);
-    return held(filters, channels, grid) + shared +
+    return held(tiles, filters, channels) + shared +
            (size_t)threads * (thread > taps ? thread : taps);
 }

@@ -11,7 +11,7 @@ bool hyv_conv3d_is_winograd(const hyv_gemm_functions *f, int64_t filters, int64_
 
 void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W,
                              hyv_grid grid);
-size_t hyv_cpu_conv3d_winograd_scratch(const hyv_gemm_functions *f, int64_t filters,
+size_t hyv_cpu_conv3d_winograd_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t filters,
                                        int64_t channels, hyv_grid grid, int threads);
 
 #endif

@@ -125,6 +125,9 @@ void hyv_cpu_rms_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const float *weight
                       float eps);
 void hyv_cpu_group_norm(hyv_backend *be, hyv_mat y, hyv_mat x, int groups, const hyv_affine *affine,
                         float eps);
+void hyv_cpu_group_statistics(hyv_backend *be, hyv_mat statistics, hyv_mat x, int groups,
+                              const hyv_affine *affine, float eps);
+void hyv_cpu_normalise_silu(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics);
 void hyv_cpu_modulate(hyv_backend *be, hyv_mat y, hyv_mat scale, hyv_mat shift);
 void hyv_cpu_rope(hyv_backend *be, hyv_mat x, hyv_rope_table table);
 void hyv_cpu_act(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat mul, hyv_activation f);
@@ -139,7 +142,7 @@ void hyv_cpu_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_g
 /* Working memory of a call, all threads together: what the null backend plans with. */
 size_t hyv_cpu_linear_scratch(const struct hyv_gemm_functions *gemm, int64_t rows,
                               const hyv_weight *W, int threads);
-size_t hyv_cpu_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t filters,
+size_t hyv_cpu_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t rows, int64_t filters,
                               int64_t channels, hyv_grid grid, hyv_grid kernel, hyv_grid stride,
                               int threads);
 size_t hyv_cpu_upsample_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t cols,

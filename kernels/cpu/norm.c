@@ -60,8 +60,8 @@ typedef struct group_call {
     const hyv_row_functions *f;
     hyv_mat y, x;
     int groups;
-    double *block;                /* [blocks, groups, 2]: sum, sum of squares */
-    float *mean, *factor, *shift; /* [cols] */
+    double *block;                      /* [blocks, groups, 2]: sum, sum of squares */
+    const float *mean, *factor, *shift; /* [cols] */
 } group_call;
 
 static int64_t block_count(int64_t rows)
@@ -90,11 +90,13 @@ static void group_block(void *arg, int64_t index, int thread)
     }
 }
 
-/* Mean and factor of each channel from its group's sums. */
-static void group_statistics(const group_call *c, const hyv_affine *affine, float eps)
+/* Mean, factor and shift of each channel from its group's sums: rows of statistics [3, cols]. */
+static void add_blocks(const group_call *c, hyv_mat statistics, const hyv_affine *affine, float eps)
 {
     const int64_t blocks = block_count(c->x.rows), width = c->x.cols / c->groups;
     const double n = (double)c->x.rows * (double)width;
+    float *means = hyv_row(statistics, 0), *factors = hyv_row(statistics, 1);
+    float *shifts = hyv_row(statistics, 2);
     for (int g = 0; g < c->groups; g++) {
         double sum = 0.0, square = 0.0;
         for (int64_t b = 0; b < blocks; b++) {
@@ -104,11 +106,51 @@ static void group_statistics(const group_call *c, const hyv_affine *affine, floa
         const double mean = sum / n, variance = square / n - mean * mean;
         const float factor = (float)(1.0 / sqrt((variance > 0.0 ? variance : 0.0) + (double)eps));
         for (int64_t k = g * width; k < (g + 1) * width; k++) {
-            c->mean[k] = (float)mean;
-            c->factor[k] = affine && affine->weight ? factor * affine->weight[k] : factor;
-            c->shift[k] = affine && affine->bias ? affine->bias[k] : 0.0f;
+            means[k] = (float)mean;
+            factors[k] = affine && affine->weight ? factor * affine->weight[k] : factor;
+            shifts[k] = affine && affine->bias ? affine->bias[k] : 0.0f;
         }
     }
+}
+
+static size_t sums_bytes(int64_t rows, int groups)
+{
+    return (size_t)(block_count(rows) * groups * 2) * sizeof(double);
+}
+
+static size_t vectors_bytes(int64_t cols)
+{
+    return (size_t)cols * HYV_STATISTICS * sizeof(float);
+}
+
+size_t hyv_cpu_group_norm_scratch(int64_t rows, int64_t cols, int groups, int threads)
+{
+    return sums_bytes(rows, groups) + vectors_bytes(cols) +
+           (size_t)threads * (size_t)cols * 2 * sizeof(double);
+}
+
+/* Statistics of x; at `statistics`, or else behind the sums in the shared memory. */
+static hyv_mat statistics_of(hyv_backend *be, hyv_mat statistics, hyv_mat x, int groups,
+                             const hyv_affine *affine, float eps)
+{
+    hyv_cpu *cpu = hyv_cpu_of(be);
+    const size_t sums = sums_bytes(x.rows, groups);
+    char *shared = hyv_cpu_scratch(be, &cpu->shared, sums + vectors_bytes(x.cols));
+    if (!shared || !hyv_cpu_scratch_all(be, (size_t)x.cols * 2 * sizeof(double)))
+        return HYV_NO_MAT;
+    group_call c = {
+        .be = be, .f = cpu->rows, .x = x, .groups = groups, .block = (double *)(void *)shared};
+    if (!statistics.data)
+        statistics = (hyv_mat){shared + sums, HYV_STATISTICS, x.cols, x.cols, HYV_F32};
+    hyv_pool_run(be, block_count(x.rows), group_block, &c);
+    add_blocks(&c, statistics, affine, eps);
+    return statistics;
+}
+
+void hyv_cpu_group_statistics(hyv_backend *be, hyv_mat statistics, hyv_mat x, int groups,
+                              const hyv_affine *affine, float eps)
+{
+    statistics_of(be, statistics, x, groups, affine, eps);
 }
 
 static void group_rows(void *arg, int64_t first, int64_t rows, int thread)
@@ -120,32 +162,37 @@ static void group_rows(void *arg, int64_t first, int64_t rows, int thread)
                         c->shift);
 }
 
-size_t hyv_cpu_group_norm_scratch(int64_t rows, int64_t cols, int groups, int threads)
+static void silu_rows(void *arg, int64_t first, int64_t rows, int thread)
 {
-    return (size_t)(block_count(rows) * groups * 2) * sizeof(double) +
-           (size_t)cols * 3 * sizeof(float) + (size_t)threads * (size_t)cols * 2 * sizeof(double);
+    const group_call *c = arg;
+    (void)thread;
+    for (int64_t i = first; i < first + rows; i++) {
+        float *y = hyv_row(c->y, i);
+        c->f->normalise(y, hyv_row(c->x, i), c->x.cols, c->mean, c->factor, c->shift);
+        c->f->act(y, y, NULL, c->x.cols, HYV_SILU);
+    }
+}
+
+static void apply(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics, hyv_rows_task *rows)
+{
+    group_call c = {.f = hyv_cpu_of(be)->rows,
+                    .y = y,
+                    .x = x,
+                    .mean = hyv_row(statistics, 0),
+                    .factor = hyv_row(statistics, 1),
+                    .shift = hyv_row(statistics, 2)};
+    hyv_cpu_rows(be, y.rows, y.cols, rows, &c);
+}
+
+void hyv_cpu_normalise_silu(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics)
+{
+    apply(be, y, x, statistics, silu_rows);
 }
 
 void hyv_cpu_group_norm(hyv_backend *be, hyv_mat y, hyv_mat x, int groups, const hyv_affine *affine,
                         float eps)
 {
-    hyv_cpu *cpu = hyv_cpu_of(be);
-    const int64_t blocks = block_count(x.rows);
-    const size_t sums = (size_t)(blocks * groups * 2) * sizeof(double);
-    char *shared = hyv_cpu_scratch(be, &cpu->shared, sums + (size_t)x.cols * 3 * sizeof(float));
-    if (!shared || !hyv_cpu_scratch_all(be, (size_t)x.cols * 2 * sizeof(double)))
-        return;
-    float *vectors = (float *)(void *)(shared + sums);
-    group_call c = {.be = be,
-                    .f = cpu->rows,
-                    .y = y,
-                    .x = x,
-                    .groups = groups,
-                    .block = (double *)(void *)shared,
-                    .mean = vectors,
-                    .factor = vectors + x.cols,
-                    .shift = vectors + 2 * x.cols};
-    hyv_pool_run(be, blocks, group_block, &c);
-    group_statistics(&c, affine, eps);
-    hyv_cpu_rows(be, y.rows, y.cols, group_rows, &c);
+    const hyv_mat statistics = statistics_of(be, HYV_NO_MAT, x, groups, affine, eps);
+    if (statistics.data)
+        apply(be, y, x, statistics, group_rows);
 }

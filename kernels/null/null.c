@@ -139,8 +139,8 @@ static void null_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight 
                        .weight = *W,
                        .grid = grid,
                        .kernel = kernel});
-    count(be, hyv_cpu_conv3d_scratch(gemm, y.cols, x.cols, grid, kernel, stride, 0),
-          hyv_cpu_conv3d_scratch(gemm, y.cols, x.cols, grid, kernel, stride, 1));
+    count(be, hyv_cpu_conv3d_scratch(gemm, y.rows, y.cols, x.cols, grid, kernel, stride, 0),
+          hyv_cpu_conv3d_scratch(gemm, y.rows, y.cols, x.cols, grid, kernel, stride, 1));
 }
 
 static void null_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat v, int heads,
@@ -180,6 +180,22 @@ static void null_group_norm(hyv_backend *be, hyv_mat y, hyv_mat x, int groups,
          (hyv_example){.work = volume(y), .y = y, .x = x, .width = x.cols / groups});
     count(be, hyv_cpu_group_norm_scratch(x.rows, x.cols, groups, 0),
           hyv_cpu_group_norm_scratch(x.rows, x.cols, groups, 1));
+}
+
+static void null_group_statistics(hyv_backend *be, hyv_mat statistics, hyv_mat x, int groups,
+                                  const hyv_affine *affine, float eps)
+{
+    (void)affine, (void)eps;
+    note(be, HYV_KIND_GROUP_STATISTICS,
+         (hyv_example){.work = volume(x), .y = statistics, .x = x, .width = x.cols / groups});
+    count(be, hyv_cpu_group_norm_scratch(x.rows, x.cols, groups, 0),
+          hyv_cpu_group_norm_scratch(x.rows, x.cols, groups, 1));
+}
+
+static void null_normalise_silu(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics)
+{
+    (void)x, (void)statistics;
+    note(be, HYV_KIND_SILU, (hyv_example){.work = volume(y), .y = y, .x = y, .f = HYV_SILU});
 }
 
 static void move(hyv_backend *be, hyv_mat y)
@@ -284,6 +300,8 @@ const hyv_backend_ops hyv_null_backend = {
     .upsample = null_upsample,
     .shuffle = null_shuffle,
     .upsample_conv3d = null_upsample_conv3d,
+    .group_statistics = null_group_statistics,
+    .normalise_silu = null_normalise_silu,
     .scratch = null_scratch,
     .describe = null_describe,
 };

@@ -1,4 +1,5 @@
-/* group_norm against its formula in double precision, also for more rows than one block sums. */
+/* group_norm against its formula in double precision, also for more rows than one block sums; and
+ * statistics with normalise_silu against group_norm and SiLU one after the other, byte for byte. */
 #include "rig.h"
 
 typedef struct call {
@@ -47,6 +48,35 @@ static void reference(const call *c, double *want, double *error)
     }
 }
 
+static void run_parts(hyv_backend *be, hyv_mat y, void *arg)
+{
+    const call *c = arg;
+    rig_mat statistics = rig_new(HYV_STATISTICS, y.cols, true, HYV_F32);
+    const hyv_mat x = c->in_place ? y : c->x;
+    hyv_group_statistics(be, statistics.m, x, c->groups, c->affine, c->eps);
+    hyv_normalise_silu(be, y, x, statistics.m);
+    CHECK(rig_guards_stand(&statistics));
+    rig_free(&statistics);
+}
+
+/* What the parts make is what the whole and an activation make. */
+static void check_parts(const rig *r, const rig_mat *y, call *c)
+{
+    rig_mat want = rig_copy(y);
+    run(r->be[0], want.m, c);
+    hyv_act(r->be[0], want.m, want.m, HYV_NO_MAT, HYV_SILU);
+    for (int i = 0; i < r->count; i++) {
+        rig_mat got = rig_copy(y);
+        run_parts(r->be[i], got.m, c);
+        CHECK_MSG(memcmp(got.block, want.block, got.bytes) == 0 && hyv_backend_error(r->be[i]) == 0,
+                  "normalise_silu [%lld,%lld]%s, %s: other bytes than group_norm and silu",
+                  (long long)y->m.rows, (long long)y->m.cols, c->in_place ? " in place" : "",
+                  r->name[i]);
+        rig_free(&got);
+    }
+    rig_free(&want);
+}
+
 static void one(const rig *r, int64_t rows, int groups, int64_t width, rig_values kind, float shift,
                 int variant, check_random *random)
 {
@@ -63,8 +93,10 @@ static void one(const rig *r, int64_t rows, int groups, int64_t width, rig_value
     double *want = rig_doubles(rows * cols), *error = rig_doubles(rows * cols);
     reference(&c, want, error);
     rig_compare(r, "group_norm", &y, run, &c, want, error);
+    check_parts(r, &y, &c);
     c.in_place = true;
     rig_compare(r, "group_norm in place", &x, run, &c, want, error);
+    check_parts(r, &x, &c);
     free(want);
     free(error);
     rig_free(&x);

@@ -130,6 +130,16 @@ static void a_conv3d(hyv_backend *be, hyv_mat m)
                (hyv_grid){2, 9, 5}, three, one);
 }
 
+/* Enough channels to be filtered minimally; then the last frame alone. */
+static void a_wide_conv3d(hyv_backend *be, hyv_mat m)
+{
+    const hyv_mat rows = hyv_rows(m, 300, 100), x = hyv_cols(hyv_rows(m, 100, 90), 0, 16);
+    const hyv_weight w = {.w = {rows.data, 16, 27 * 16, 27 * 16, HYV_F32}};
+    const hyv_grid grid = {2, 9, 5}, three = {3, 3, 3}, one = {1, 1, 1};
+    hyv_conv3d(be, hyv_cols(hyv_rows(m, 0, 45), 0, 16), x, &w, grid, three, one);
+    hyv_conv3d(be, hyv_cols(hyv_rows(m, 0, 90), 0, 16), x, &w, grid, three, one);
+}
+
 static void an_upsample_conv3d(hyv_backend *be, hyv_mat m)
 {
     const hyv_weight w = {.w = hyv_cols(hyv_rows(m, 400, 40), 0, 81)};
@@ -172,12 +182,20 @@ static void a_group_norm(hyv_backend *be, hyv_mat m)
     hyv_group_norm(be, m, m, 4, NULL, 1e-6f);
 }
 
+static void a_normalisation(hyv_backend *be, hyv_mat m)
+{
+    const hyv_mat statistics = hyv_rows(m, 0, HYV_STATISTICS), x = hyv_rows(m, 10, 400);
+    hyv_group_statistics(be, statistics, x, 4, NULL, 1e-6f);
+    hyv_normalise_silu(be, x, x, statistics);
+}
+
 /* The same calls on both backends: null must foresee what the other then holds, to a rounding of
  * each block to 64 bytes. */
 static void test_scratch(int threads, const char *isa, hyv_precision precision)
 {
-    static step *const steps[] = {a_group_norm,       a_vector, an_attention, a_linear,
-                                  an_upsample_conv3d, a_conv3d, a_group_norm};
+    static step *const steps[] = {a_normalisation, a_group_norm,       a_vector,
+                                  an_attention,    a_linear,           a_wide_conv3d,
+                                  a_conv3d,        an_upsample_conv3d, a_group_norm};
     const hyv_backend_config config = {.threads = threads, .isa = isa, .precision = precision};
     hyv_backend *cpu = NULL, *null = NULL;
     CHECK(hyv_backend_open(&cpu, "cpu", &config) == 0);

@@ -181,6 +181,8 @@ static void refuse_conv3d(door *o)
     const hyv_mat y = hyv_cols(o->y, 0, 2);
     ACCEPTED(conv3d, y, o->x, &w, grid, kernel, one);
     ACCEPTED(conv3d, hyv_rows(y, 0, 2), o->x, &w, grid, kernel, ((hyv_grid){2, 2, 2}));
+    ACCEPTED(conv3d, hyv_rows(y, 0, 3), o->x, &w, ((hyv_grid){2, 1, 3}), kernel, one);
+    REFUSED(conv3d, hyv_rows(y, 0, 2), o->x, &w, ((hyv_grid){2, 1, 3}), kernel, one);
     REFUSED(conv3d, y, o->x, &w, ((hyv_grid){1, 2, 2}), kernel, one);
     REFUSED(conv3d, hyv_rows(y, 0, 3), o->x, &w, grid, kernel, one);
     REFUSED(conv3d, y, o->x, &w, grid, one, one);
@@ -229,6 +231,18 @@ static void refuse_norms(door *o)
     REFUSED(group_norm, o->y, o->x, 3, NULL, 1e-6f);
     REFUSED(group_norm, o->y, o->x, 0, NULL, 1e-6f);
     REFUSED(group_norm, hyv_cols(o->y, 0, 4), o->x, 2, NULL, 1e-6f);
+    const hyv_mat statistics = hyv_rows(o->z, 0, HYV_STATISTICS);
+    ACCEPTED(group_statistics, statistics, o->x, 4, NULL, 1e-6f);
+    REFUSED(group_statistics, statistics, o->x, 3, NULL, 1e-6f);
+    REFUSED(group_statistics, statistics, o->x, 0, NULL, 1e-6f);
+    REFUSED(group_statistics, hyv_rows(o->z, 0, 2), o->x, 4, NULL, 1e-6f);
+    REFUSED(group_statistics, hyv_cols(statistics, 0, 4), o->x, 4, NULL, 1e-6f);
+    REFUSED(group_statistics, hyv_rows(o->x, 0, HYV_STATISTICS), o->x, 4, NULL, 1e-6f);
+    ACCEPTED(normalise_silu, o->y, o->y, statistics);
+    REFUSED(normalise_silu, o->y, hyv_rows(o->x, 0, 3), statistics);
+    REFUSED(normalise_silu, o->y, o->x, o->z);
+    REFUSED(normalise_silu, o->y, o->x, hyv_cols(statistics, 0, 4));
+    REFUSED(normalise_silu, o->y, o->x, hyv_rows(o->y, 0, HYV_STATISTICS));
 }
 
 static void refuse_pointwise(door *o)
