@@ -25,6 +25,8 @@ enum {
     PIECE = HYV_GEMM_BUFFER / HYV_GEMM_MR_MAX, /* channels transformed at once */
     CHANNELS_MIN = 16,
     SUMS_MAX = 1 << 22, /* floats of M at once */
+    PADDING =
+        48, /* floats from one position's matrix to the next, lest they meet in a cache's set */
     ALIGNMENT = 64
 };
 
@@ -36,8 +38,8 @@ typedef struct tiling {
     const hyv_weight *W;
     hyv_grid grid, tiles; /* of x and of y */
     int64_t skipped;      /* frames before those of y */
-    float *filters;       /* [POSITIONS, filters, TAPS * channels] */
-    float *sums;          /* [POSITIONS, count, filters] */
+    float *filters;       /* of each position [filters, TAPS * channels], */
+    float *sums;          /* [count, filters] */
     int64_t first, count; /* tiles at a time */
     int position;
 } tiling;
@@ -45,6 +47,12 @@ typedef struct tiling {
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+/* Floats from one position's matrix to the next. */
+static int64_t padded(int64_t floats)
+{
+    return floats + PADDING;
 }
 
 static int64_t clamp(int64_t v, int64_t size)
@@ -74,7 +82,8 @@ bool hyv_conv3d_is_winograd(const hyv_gemm_functions *f, int64_t filters, int64_
 static void transform_filter(void *arg, int64_t filter, int thread)
 {
     const tiling *p = arg;
-    const int64_t channels = p->x.cols, depth = TAPS * channels, stride = p->y.cols * depth;
+    const int64_t channels = p->x.cols, depth = TAPS * channels;
+    const int64_t stride = padded(p->y.cols * depth);
     float *taps = (float *)(void *)hyv_cpu_of(p->be)->scratch[thread].data; /* [9, channels] */
     for (int64_t t = 0; t < TAPS; t++) {
         hyv_decode_weight(p->f, taps, p->W, filter, t * TAPS * depth, TAPS * depth);
@@ -134,7 +143,7 @@ static void pack_tiles(const void *operand, const hyv_gemm_functions *f, float *
 static void write_tiles(void *arg, int64_t first, int64_t count, int thread)
 {
     const tiling *p = arg;
-    const int64_t filters = p->y.cols, stride = p->count * filters;
+    const int64_t filters = p->y.cols, stride = padded(p->count * filters);
     (void)thread;
     for (int64_t i = first; i < first + count; i++) {
         const int64_t tile = p->first + i, frame = tile / (p->tiles.h * p->tiles.w);
@@ -159,8 +168,8 @@ static int64_t tiles_at_once(int64_t rows, int64_t filters, hyv_grid grid)
 /* Bytes of the shared memory that hold the filters and the sums. */
 static size_t held(int64_t tiles, int64_t filters, int64_t channels)
 {
-    const int64_t sums = tiles * filters;
-    const size_t bytes = (size_t)(POSITIONS * (filters * TAPS * channels + sums)) * sizeof(float);
+    const int64_t floats = padded(filters * TAPS * channels) + padded(tiles * filters);
+    const size_t bytes = (size_t)(POSITIONS * floats) * sizeof(float);
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
@@ -174,19 +183,19 @@ static void multiply(tiling *p, size_t reserved)
 {
     const int64_t filters = p->y.cols, depth = TAPS * p->x.cols;
     for (p->position = 0; p->position < POSITIONS && !p->be->err; p->position++) {
-        const hyv_mat right = {p->filters + p->position * filters * depth, filters, depth, depth,
-                               HYV_F32};
-        const hyv_gemm_call call = {
-            .reserved = reserved,
-            .rows = p->count,
-            .cols = filters,
-            .depth = depth,
-            .left = p,
-            .pack_left = pack_tiles,
-            .right = &right,
-            .pack_right = hyv_pack_mat,
-            .bias = p->position == BIASED ? p->W->bias : NULL,
-            .y = {p->sums + p->position * p->count * filters, p->count, filters, filters, HYV_F32}};
+        const hyv_mat right = {p->filters + p->position * padded(filters * depth), filters, depth,
+                               depth, HYV_F32};
+        const hyv_gemm_call call = {.reserved = reserved,
+                                    .rows = p->count,
+                                    .cols = filters,
+                                    .depth = depth,
+                                    .left = p,
+                                    .pack_left = pack_tiles,
+                                    .right = &right,
+                                    .pack_right = hyv_pack_mat,
+                                    .bias = p->position == BIASED ? p->W->bias : NULL,
+                                    .y = {p->sums + p->position * padded(p->count * filters),
+                                          p->count, filters, filters, HYV_F32}};
         hyv_gemm(p->be, &call);
     }
 }
@@ -211,7 +220,7 @@ void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
                 .tiles = tiles_of(y.rows, grid),
                 .skipped = grid.t - y.rows / (grid.h * grid.w),
                 .filters = (float *)(void *)memory};
-    p.sums = p.filters + POSITIONS * y.cols * depth;
+    p.sums = p.filters + POSITIONS * padded(y.cols * depth);
     const int64_t tiles = hyv_grid_rows(p.tiles);
     hyv_pool_run(be, y.cols, transform_filter, &p);
     for (p.first = 0; p.first < tiles && !be->err; p.first += most) {

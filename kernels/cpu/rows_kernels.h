@@ -201,31 +201,33 @@ static void scale_columns(float *restrict x, int64_t rows, int width, const floa
             x[i * width + l] *= factor[l];
 }
 
-/* G g */
-static inline void filter_transform(float out[4], const float g[3])
+/* Row `row` of G g. */
+static inline float filter_transform(int row, float g0, float g1, float g2)
 {
-    out[0] = g[0];
-    out[1] = (g[0] + g[1] + g[2]) * 0.5f;
-    out[2] = (g[0] - g[1] + g[2]) * 0.5f;
-    out[3] = g[2];
+    return row == 0 ? g0 : row == 1 ? (g0 + g1 + g2) * 0.5f : row == 2 ? (g0 - g1 + g2) * 0.5f : g2;
 }
 
-static void tile_filter(float *restrict out, int64_t stride, const float *restrict taps, int64_t n)
+/* Position (down, across), which are constants, of all channels. */
+static inline __attribute__((always_inline)) void filter_position(float *restrict out,
+                                                                  const float *restrict g,
+                                                                  int64_t n, int down, int across)
 {
     for (int64_t i = 0; i < n; i++) {
-        float column[3][4], down[4][3];
-        for (int b = 0; b < 3; b++) {
-            const float g[3] = {taps[b * n + i], taps[(3 + b) * n + i], taps[(6 + b) * n + i]};
-            filter_transform(column[b], g);
-            for (int a = 0; a < 4; a++)
-                down[a][b] = column[b][a];
-        }
-        for (int a = 0; a < 4; a++) {
-            float across[4];
-            filter_transform(across, down[a]);
-            for (int b = 0; b < 4; b++)
-                out[(4 * a + b) * stride + i] = across[b];
-        }
+        const float *t = g + i;
+        const float v0 = filter_transform(down, t[0], t[3 * n], t[6 * n]);
+        const float v1 = filter_transform(down, t[n], t[4 * n], t[7 * n]);
+        const float v2 = filter_transform(down, t[2 * n], t[5 * n], t[8 * n]);
+        out[i] = filter_transform(across, v0, v1, v2);
+    }
+}
+
+static void tile_filter(float *out, int64_t stride, const float *taps, int64_t n)
+{
+    for (int down = 0; down < 4; down++, out += 4 * stride) {
+        filter_position(out, taps, n, down, 0);
+        filter_position(out + stride, taps, n, down, 1);
+        filter_position(out + 2 * stride, taps, n, down, 2);
+        filter_position(out + 3 * stride, taps, n, down, 3);
     }
 }
 
@@ -247,24 +249,38 @@ static void tile_input(float *restrict out, const float *const d[4], int64_t fir
             out[i] = (a[i] + b[i]) + (c[i] + e[i]);
 }
 
-/* A^T m: one of its two results. */
-static inline float output_transform(float m0, float m1, float m2, float m3, bool second)
+/* A^T m: one of its two results, from the three of m that it takes. */
+static inline float output_transform(bool second, float m0, float m1, float m2)
 {
-    return second ? m1 - m2 - m3 : m0 + m1 + m2;
+    return second ? m0 - m1 - m2 : m0 + m1 + m2;
 }
 
-static void tile_output(float *restrict y, const float *restrict m, int64_t stride, bool lower,
-                        bool right, int64_t n)
+/* Output (lower, right), which are constants; it takes 3 x 3 of the positions. */
+static inline __attribute__((always_inline)) void output_position(float *restrict y,
+                                                                  const float *restrict m,
+                                                                  int64_t stride, bool lower,
+                                                                  bool right, int64_t n)
 {
+    const float *from = m + (4 * lower + right) * stride;
     for (int64_t i = 0; i < n; i++) {
-        float down[4];
-        for (int b = 0; b < 4; b++) {
-            const float *from = m + b * stride + i;
-            down[b] = output_transform(from[0], from[4 * stride], from[8 * stride],
-                                       from[12 * stride], lower);
-        }
-        y[i] = output_transform(down[0], down[1], down[2], down[3], right);
+        const float *t = from + i;
+        const float v0 = output_transform(lower, t[0], t[4 * stride], t[8 * stride]);
+        const float v1 = output_transform(lower, t[stride], t[5 * stride], t[9 * stride]);
+        const float v2 = output_transform(lower, t[2 * stride], t[6 * stride], t[10 * stride]);
+        y[i] = output_transform(right, v0, v1, v2);
     }
+}
+
+static void tile_output(float *y, const float *m, int64_t stride, bool lower, bool right, int64_t n)
+{
+    if (lower && right)
+        output_position(y, m, stride, true, true, n);
+    else if (lower)
+        output_position(y, m, stride, true, false, n);
+    else if (right)
+        output_position(y, m, stride, false, true, n);
+    else
+        output_position(y, m, stride, false, false, n);
 }
 
 const hyv_row_functions ROWS_TABLE = {
