@@ -163,16 +163,17 @@ static inline void softmax_lanes(float *restrict s, int64_t keys, int width, flo
 {
     float high[LANES], part[LANES][LANES] = {{0}};
     for (int l = 0; l < LANES; l++)
-        high[l] = top[l];
+        high[l] = -INFINITY;
     for (int64_t j = 0; j < keys; j++)
-        for (int l = 0; l < LANES; l++) {
-            const float score = s[j * width + l] * factor;
-            s[j * width + l] = score;
-            high[l] = score > high[l] ? score : high[l];
-        }
+#pragma GCC unroll 1 /* a vector, not 16 scalars */
+        for (int l = 0; l < LANES; l++)
+            high[l] = s[j * width + l] > high[l] ? s[j * width + l] : high[l];
+    for (int l = 0; l < LANES; l++) /* the largest score is that of the largest product */
+        high[l] = high[l] * factor > top[l] ? high[l] * factor : top[l];
     for (int64_t j = 0; j < keys; j++)
+#pragma GCC unroll 1
         for (int l = 0; l < LANES; l++) {
-            const float e = hyv_expf(s[j * width + l] - high[l]);
+            const float e = hyv_expf(s[j * width + l] * factor - high[l]);
             s[j * width + l] = e;
             part[j % LANES][l] += e;
         }
