@@ -175,9 +175,17 @@ bench: TEST_LIBS = -ldl
 bench: lib bench-programs
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BUILD)/tests/bench/bench_ops
 
-# How far bf16 and int8 are from fp32 on the golden models; PRECISION="model=DIR prompt=x ..." for another.
-bench-precision: $(BUILD)/tests/bench/bench_precision
+# How far bf16 and int8 are from fp32: the golden models, the small model, and a block of each kind at the 13B's width;
+# PRECISION="model=DIR prompt=x ..." for another model instead.
+bench-precision: $(BUILD)/tests/bench/bench_precision $(BUILD)/tests/bench/bench_model
+ifdef PRECISION
 	$< $(PRECISION)
+else
+	$<
+	$< presets=presets model=nano preset=nano prompt='a red star moves to the right over green grass' seed=42
+	for p in bf16 int8; do for block in double single; do \
+	    $(BUILD)/tests/bench/bench_model -p $$p -w bf16 -d $$block 2 8 8 32 || exit 1; done; done
+endif
 
 # What the plan says beside what is measured; PLAN="model=DIR prompt=x ..." for another model and size.
 PLAN ?= model=tests/golden/t2v prompt=cat width=64 height=48 frames=17 steps=100 seed=1

@@ -4,8 +4,11 @@
  * line of JSON that another program can set beside its own measurement. A block's time is that
  * between two outputs which the watch sees, so nothing around it counts.
  *
- * bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16|int8] [-w f32|bf16] PIECE
+ * bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16|int8] [-w f32|bf16] [-d] PIECE
  * NUMBERS
+ *
+ * -d, for double and single: instead of the time, how far what the block adds to its input is from
+ * that in fp32.
  *
  * - double T H W TEXT, single T H W TEXT: T x H x W video tokens and TEXT text tokens
  * - decode T H W: latents of that grid, in one piece
@@ -14,6 +17,7 @@
  * - linear M N K: one product of M rows
  * - attention N: N tokens of the transformer's heads, without a mask
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -29,7 +33,7 @@
 #include "../check.h"
 #include "../published.h"
 
-enum { REPS_MAX = 99, NUMBERS = 4, OWNED_MAX = 2048 };
+enum { REPS_MAX = 99, NUMBERS = 4, OWNED_MAX = 2048, WIDTH = 3072 /* of the transformer */ };
 
 typedef struct bench {
     hyv_backend *be;
@@ -37,6 +41,7 @@ typedef struct bench {
     const char *module; /* whose output ends the interval; NULL: the whole call counts */
     int index;
     double before, interval;
+    float *input, *change; /* of the block in the interval, where not NULL */
     void *owned[OWNED_MAX];
     int owns;
     size_t weights; /* bytes */
@@ -123,13 +128,24 @@ static hyv_mat random_rows(bench *b, int64_t rows, int64_t cols)
 /* ---- pieces -----------------------------------------------------------------------------------
  */
 
+/* What the block before leaves is its input. */
+static void keep_change(bench *b, hyv_mat value, int index)
+{
+    const float *x = value.data;
+    for (int64_t i = 0; i < value.rows * value.cols && index == b->index - 1; i++)
+        b->input[i] = x[i];
+    for (int64_t i = 0; i < value.rows * value.cols && index == b->index; i++)
+        b->change[i] = x[i] - b->input[i];
+}
+
 static void see(void *opaque, const char *module, int index, hyv_mat value)
 {
     bench *b = opaque;
     const double t = now();
-    (void)value;
     if (b->module && index == b->index && !strcmp(module, b->module))
         b->interval = t - b->before;
+    if (b->change && !strcmp(module, b->module))
+        keep_change(b, value, index);
     b->before = t;
 }
 
@@ -350,10 +366,50 @@ static int measure(bench *b, const piece *p, int reps)
     return hyv_backend_error(b->be);
 }
 
+/* What the block adds, run once on b->be. */
+static float *change_of(bench *b, const piece *p)
+{
+    const int64_t tokens = b->number[0] * b->number[1] * b->number[2] + b->number[3];
+    const size_t bytes = (size_t)(tokens * WIDTH) * sizeof(float);
+    b->input = allocate(b, bytes);
+    b->change = allocate(b, bytes);
+    make_room(b, p);
+    once(b, p);
+    return b->change;
+}
+
+static int measure_deviation(bench *b, const piece *p, const hyv_backend_config *config)
+{
+    const hyv_backend_config fp32 = {.threads = config->threads, .isa = config->isa};
+    double both = 0.0, mine = 0.0, its = 0.0, apart = 0.0;
+    b->module = p->module;
+    b->index = p->index;
+    p->make(b);
+    const float *got = change_of(b, p);
+    char device[128];
+    hyv_backend_describe(b->be, device, sizeof(device));
+    int err = hyv_backend_error(b->be);
+    hyv_backend_close(&b->be);
+    if (err < 0 || (err = hyv_backend_open(&b->be, "cpu", &fp32)) < 0)
+        return err;
+    const float *want = change_of(b, p);
+    const int64_t tokens = b->number[0] * b->number[1] * b->number[2] + b->number[3];
+    for (int64_t i = 0; i < tokens * WIDTH; i++) {
+        const double x = (double)got[i], y = (double)want[i];
+        both += x * y;
+        mine += x * x;
+        its += y * y;
+        apart += (x - y) * (x - y);
+    }
+    printf("{\"piece\": \"%s\", \"device\": \"%s\", \"cosine\": %.7f, \"error\": %.5f}\n", p->name,
+           device, both / sqrt(mine * its), sqrt(apart / its));
+    return hyv_backend_error(b->be);
+}
+
 static int usage(void)
 {
     fprintf(stderr, "usage: bench_model [-t threads] [-r repetitions] [-i isa] [-p fp32|bf16|int8] "
-                    "[-w f32|bf16] "
+                    "[-w f32|bf16] [-d] "
                     "double|single T H W TEXT | decode|encode T H W | llama N | clip N | "
                     "linear M N K | attention N\n");
     return 2;
@@ -364,7 +420,8 @@ int main(int argc, char **argv)
     static bench b;
     hyv_backend_config config = {0};
     int reps = 5;
-    for (int option; (option = getopt(argc, argv, "t:r:i:p:w:")) != -1;) {
+    bool deviation = false;
+    for (int option; (option = getopt(argc, argv, "t:r:i:p:w:d")) != -1;) {
         if (option == 't')
             config.threads = atoi(optarg);
         else if (option == 'r')
@@ -375,6 +432,8 @@ int main(int argc, char **argv)
             config.precision = !strcmp(optarg, "bf16")   ? HYV_PRODUCTS_BF16
                                : !strcmp(optarg, "int8") ? HYV_PRODUCTS_INT8
                                                          : HYV_PRODUCTS_FP32;
+        else if (option == 'd')
+            deviation = true;
         else if (option == 'w')
             b.type = strcmp(optarg, "bf16") ? HYV_F32 : HYV_BF16;
         else
@@ -385,7 +444,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; optind < argc && i < sizeof(pieces) / sizeof(*pieces); i++)
         if (!strcmp(argv[optind], pieces[i].name))
             p = &pieces[i];
-    if (!p || argc - optind - 1 != p->numbers)
+    if (!p || argc - optind - 1 != p->numbers || (deviation && p->run != run_dit))
         return usage();
     for (int i = 0; i < p->numbers; i++)
         if ((b.number[i] = atoi(argv[optind + 1 + i])) < 1)
@@ -394,7 +453,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_model: no such backend or instruction set\n");
         return 1;
     }
-    const int err = measure(&b, p, reps);
+    const int err = deviation ? measure_deviation(&b, p, &config) : measure(&b, p, reps);
     if (err < 0)
         fprintf(stderr, "bench_model: %s\n", strerror(-err));
     hyv_backend_close(&b.be);
