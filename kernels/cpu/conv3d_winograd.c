@@ -173,6 +173,17 @@ static size_t held(int64_t tiles, int64_t filters, int64_t channels)
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
+/* What the products share beside that: the last one, of the tiles that are left, may be of so few
+ * rows that it takes more than the others. */
+static size_t shared_bytes(const hyv_gemm_functions *f, int64_t tiles, int64_t most,
+                           int64_t filters, int64_t channels)
+{
+    const size_t whole = hyv_gemm_scratch(f, most, filters, TAPS * channels, 0);
+    const size_t last =
+        tiles % most ? hyv_gemm_scratch(f, tiles % most, filters, TAPS * channels, 0) : 0;
+    return whole > last ? whole : last;
+}
+
 static size_t taps_bytes(int64_t channels)
 {
     return (size_t)(TAPS * TAPS * channels) * sizeof(float);
@@ -205,9 +216,10 @@ void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
 {
     hyv_cpu *cpu = hyv_cpu_of(be);
     const int64_t most = tiles_at_once(y.rows, y.cols, grid), depth = TAPS * x.cols;
+    const int64_t tiles = hyv_grid_rows(tiles_of(y.rows, grid));
     const size_t reserved = held(most, y.cols, x.cols);
-    const size_t shared = reserved + hyv_gemm_scratch(cpu->gemm, most, y.cols, depth, 0);
-    char *memory = hyv_cpu_scratch(be, &cpu->shared, shared);
+    const size_t shared = shared_bytes(cpu->gemm, tiles, most, y.cols, x.cols);
+    char *memory = hyv_cpu_scratch(be, &cpu->shared, reserved + shared);
     if (!memory || !hyv_cpu_scratch_all(be, taps_bytes(x.cols)))
         return;
     tiling p = {.be = be,
@@ -221,7 +233,6 @@ void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
                 .skipped = grid.t - y.rows / (grid.h * grid.w),
                 .filters = (float *)(void *)memory};
     p.sums = p.filters + POSITIONS * padded(y.cols * depth);
-    const int64_t tiles = hyv_grid_rows(p.tiles);
     hyv_pool_run(be, y.cols, transform_filter, &p);
     for (p.first = 0; p.first < tiles && !be->err; p.first += most) {
         p.count = least(most, tiles - p.first);
@@ -233,10 +244,11 @@ void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
 size_t hyv_cpu_conv3d_winograd_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t filters,
                                        int64_t channels, hyv_grid grid, int threads)
 {
-    const int64_t tiles = tiles_at_once(rows, filters, grid), depth = TAPS * channels;
-    const size_t shared = hyv_gemm_scratch(f, tiles, filters, depth, 0);
-    const size_t thread = hyv_gemm_scratch(f, tiles, filters, depth, 1) - shared;
+    const int64_t most = tiles_at_once(rows, filters, grid), depth = TAPS * channels;
+    const int64_t tiles = hyv_grid_rows(tiles_of(rows, grid));
+    const size_t thread =
+        hyv_gemm_scratch(f, most, filters, depth, 1) - hyv_gemm_scratch(f, most, filters, depth, 0);
     const size_t taps = taps_bytes(channels);
-    return held(tiles, filters, channels) + shared +
+    return held(most, filters, channels) + shared_bytes(f, tiles, most, filters, channels) +
            (size_t)threads * (thread > taps ? thread : taps);
 }

@@ -159,6 +159,7 @@ static void every_shape(hyv_precision precision)
         one(&r, (hyv_grid){3, 13, 17}, three, unit, 31, 20, RIG_NORMAL, 7, &random);
         one(&r, (hyv_grid){2, 7, 9}, three, unit, 180, 7, RIG_NORMAL, 4, &random);
         one(&r, (hyv_grid){5, 13, 17}, three, unit, 16, 1024, RIG_NORMAL, 15, &random);
+        one(&r, (hyv_grid){1, 8, 8202}, three, unit, 16, 16, RIG_NORMAL, 0, &random); /* few last */
     }
     rig_close(&r);
 }
