@@ -127,8 +127,8 @@ void hyv_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid 
                  hyv_shuffle_dir dir);
 
 /* 14. What conv3d with kernel 3x3x3 and stride 1 makes of upsample(x, grid, time), without the
- * doubled tensor: weights of taps that read the same voxel of x are added up first, in the order of
- * the taps, so 27 products become 8 (time) or 12. W as for conv3d; y [doubled grid rows, out]. */
+ * doubled tensor: weights of taps that read the same voxel of x are added up first, so 27 products
+ * become 8 (time) or 12, or fewer still. W as for conv3d; y [doubled grid rows, out]. */
 void hyv_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
                          bool time);
 

@@ -7,6 +7,7 @@
  * columns, never k.
  * - conv3d with kernel 3x3x3 and stride 1: the products and sums of conv3d_winograd.c, where that
  * pays.
+ * - upsample_conv3d: those of upsample_winograd.c from 16 channels and 16 filters on.
  * - Sums over a row: 16 partial sums, element i into partial i mod 16, added as a tree of 8, 4, 2,
  * 1 (rows.h, tree_sum).
  * - Statistics of a group norm: blocks of GROUP_BLOCK rows, summed in double in row order, the

@@ -46,6 +46,12 @@ typedef struct hyv_row_functions {
     /* Output (lower, right) of the 2x2 from m [16] at distance `stride`. */
     void (*tile_output)(float *y, const float *m, int64_t stride, bool lower, bool right,
                         int64_t n);
+    /* Those of upsample_winograd.c: out = v[0] - v[1] from element `first` on where count is 2; the
+     * difference of two such, of v[0] to v[3], where it is 4; and that of two of those where it is
+     * 8. */
+    void (*difference)(float *out, const float *const *v, int count, int64_t first, int64_t n);
+    /* y = the sum of 4 or 8 rows. */
+    void (*sum_rows)(float *y, const float *const *m, int count, int64_t n);
     /* x[i, j] *= factor[j]; x [rows, width] */
     void (*scale_columns)(float *x, int64_t rows, int width, const float *factor);
 } hyv_row_functions;

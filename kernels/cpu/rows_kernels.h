@@ -284,6 +284,44 @@ static void tile_output(float *y, const float *m, int64_t stride, bool lower, bo
         output_position(y, m, stride, false, false, n);
 }
 
+static inline float difference4(float a, float b, float c, float d)
+{
+    return (a - b) - (c - d);
+}
+
+static void difference(float *restrict out, const float *const *v, int count, int64_t first,
+                       int64_t n)
+{
+    const float *a = v[0] + first, *b = v[1] + first;
+    if (count == 2) {
+        for (int64_t i = 0; i < n; i++)
+            out[i] = a[i] - b[i];
+        return;
+    }
+    const float *c = v[2] + first, *d = v[3] + first;
+    if (count == 4) {
+        for (int64_t i = 0; i < n; i++)
+            out[i] = difference4(a[i], b[i], c[i], d[i]);
+        return;
+    }
+    const float *e = v[4] + first, *f = v[5] + first, *g = v[6] + first, *h = v[7] + first;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = difference4(a[i], b[i], c[i], d[i]) - difference4(e[i], f[i], g[i], h[i]);
+}
+
+static void sum_rows(float *restrict y, const float *const *m, int count, int64_t n)
+{
+    const float *a = m[0], *b = m[1], *c = m[2], *d = m[3];
+    if (count == 4) {
+        for (int64_t i = 0; i < n; i++)
+            y[i] = (a[i] + b[i]) + (c[i] + d[i]);
+        return;
+    }
+    const float *e = m[4], *f = m[5], *g = m[6], *h = m[7];
+    for (int64_t i = 0; i < n; i++)
+        y[i] = ((a[i] + b[i]) + (c[i] + d[i])) + ((e[i] + f[i]) + (g[i] + h[i]));
+}
+
 const hyv_row_functions ROWS_TABLE = {
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,
@@ -298,6 +336,8 @@ const hyv_row_functions ROWS_TABLE = {
     .tile_filter = tile_filter,
     .tile_input = tile_input,
     .tile_output = tile_output,
+    .difference = difference,
+    .sum_rows = sum_rows,
 #ifdef ROWS_SOFTMAX_PAIRS
     .softmax_pairs = ROWS_SOFTMAX_PAIRS,
 #endif

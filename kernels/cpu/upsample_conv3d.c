@@ -5,7 +5,7 @@
  * output voxels is a packed product of its own, with 8 (or 12) taps whose weights are sums. The
  * sums are made while packing; the doubled tensor and the sums exist nowhere else.
  */
-#include "gemm.h"
+#include "upsample_winograd.h"
 
 enum { TAPS = 3, PIECE = HYV_GEMM_BUFFER / (HYV_GEMM_NR_MAX + 1) / 2 * 2 };
 
@@ -136,6 +136,10 @@ static float *place(const void *left, hyv_mat y, int64_t row)
 void hyv_cpu_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W,
                              hyv_grid grid, bool time)
 {
+    if (hyv_upsample_is_winograd(hyv_cpu_of(be)->gemm, y.cols, x.cols)) {
+        hyv_cpu_upsample_winograd(be, y, x, W, grid, time);
+        return;
+    }
     for (int i = 0; i < (time ? 8 : 4) && !be->err; i++) {
         const parity p = parity_of(x, W, grid, time, i);
         const hyv_gemm_call call = {.rows = hyv_grid_rows(p.voxels),
@@ -158,6 +162,8 @@ void hyv_cpu_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
 size_t hyv_cpu_upsample_conv3d_scratch(const hyv_gemm_functions *gemm, int64_t cols,
                                        int64_t channels, hyv_grid grid, bool time, int threads)
 {
+    if (hyv_upsample_is_winograd(gemm, cols, channels))
+        return hyv_cpu_upsample_winograd_scratch(gemm, cols, channels, grid, time, threads);
     const int64_t taps = (time ? 2 : TAPS) * 2 * 2;
     return hyv_gemm_scratch(gemm, hyv_grid_rows(grid), cols, taps * channels, threads);
 }

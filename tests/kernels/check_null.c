@@ -149,6 +149,17 @@ static void an_upsample_conv3d(hyv_backend *be, hyv_mat m)
                         (hyv_grid){3, 9, 1}, false);
 }
 
+/* Enough channels to be filtered minimally. Doubled in time some products have fewer rows, and may
+ * take more memory. */
+static void a_wide_upsample_conv3d(hyv_backend *be, hyv_mat m)
+{
+    const hyv_mat y = hyv_cols(m, 0, 16), x = hyv_cols(hyv_rows(m, 420, 70), 0, 16);
+    const hyv_weight w = {.w = {hyv_rows(m, 490, 100).data, 16, 27 * 16, 27 * 16, HYV_F32}};
+    hyv_upsample_conv3d(be, hyv_rows(y, 0, 140), hyv_rows(x, 0, 35), &w, (hyv_grid){1, 7, 5}, true);
+    hyv_upsample_conv3d(be, hyv_rows(y, 0, 280), x, &w, (hyv_grid){2, 7, 5}, false);
+    hyv_upsample_conv3d(be, hyv_rows(y, 0, 420), x, &w, (hyv_grid){2, 7, 5}, true);
+}
+
 static void an_attention(hyv_backend *be, hyv_mat m)
 {
     const hyv_mat k = hyv_rows(m, 100, 200), v = hyv_rows(m, 300, 200);
@@ -193,16 +204,16 @@ static void a_normalisation(hyv_backend *be, hyv_mat m)
  * each block to 64 bytes. */
 static void test_scratch(int threads, const char *isa, hyv_precision precision)
 {
-    static step *const steps[] = {a_normalisation, a_group_norm,       a_vector,
-                                  an_attention,    a_linear,           a_wide_conv3d,
-                                  a_conv3d,        an_upsample_conv3d, a_group_norm};
+    static step *const steps[] = {
+        a_normalisation, a_group_norm, a_vector,           an_attention,           a_linear,
+        a_wide_conv3d,   a_conv3d,     an_upsample_conv3d, a_wide_upsample_conv3d, a_group_norm};
     const hyv_backend_config config = {.threads = threads, .isa = isa, .precision = precision};
     hyv_backend *cpu = NULL, *null = NULL;
     CHECK(hyv_backend_open(&cpu, "cpu", &config) == 0);
     CHECK(hyv_backend_open(&null, "null", &config) == 0);
-    CHECK(hyv_arena_resize(cpu, 500 * 96 * sizeof(float)) == 0);
-    const hyv_mat real = hyv_new(cpu, 500, 96), fake = hyv_new(null, 500, 96);
-    memset(real.data, 0, 500 * 96 * sizeof(float));
+    CHECK(hyv_arena_resize(cpu, 600 * 96 * sizeof(float)) == 0);
+    const hyv_mat real = hyv_new(cpu, 600, 96), fake = hyv_new(null, 600, 96);
+    memset(real.data, 0, 600 * 96 * sizeof(float));
     CHECK(cpu->ops->scratch(cpu) == 0 && null->ops->scratch(null) == 0);
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         steps[i](cpu, real);
