@@ -19,18 +19,18 @@ enum {
     DEPTH_MAX = 3072,   /* where rows are few */
     STEP = 256,         /* whole blocks of any type, */
     CHANNELS_STEP = 32, /* and of convolutions, whose weights are read by taps */
-    CHANNELS_MAX = 64,
-    FILTERS_MAX = 256,
+    CHANNELS_MAX = 128,
+    FILTERS_MAX = 128,
     KEYS_MAX = 2048,
-    PICTURE_MAX = 16,
+    PICTURE_MAX = 32,
     FRAMES_MAX = 2,
     REPEATS_MAX = 200,
     EXAMPLES = 20, /* some models' number of kinds and sizes that matter */
     FILL = 0x3c    /* a byte that makes small numbers of every float type, and small scales */
 };
 
-static const double EXAMPLE_FLOPS = 5e8, EXAMPLE_BYTES = 32 << 20, EXAMPLE_ELEMENTS = 2 << 20,
-                    EXAMPLE_SECONDS = 0.006, SHARE_MIN = 0.02,
+static const double EXAMPLE_FLOPS = 5e8, CONV_FLOPS = 2e9, /* of which fewer may be done */
+    EXAMPLE_BYTES = 32 << 20, EXAMPLE_ELEMENTS = 2 << 20, EXAMPLE_SECONDS = 0.006, SHARE_MIN = 0.02,
                     CALIBRATION_SECONDS = 0.3, /* on a busy machine; else half of it will do */
     CALIBRATION_SHARE = 0.01;                  /* of what is to be estimated, at most */
 
@@ -125,7 +125,7 @@ static void cut_conv(bench *b, trial *t)
     const double flops = 2.0 * (double)(taps * channels * groups * HYV_KIND_COLS * (up ? 4 : 1));
     hyv_grid *g = &c->grid;
     *g = (hyv_grid){least(g->t, FRAMES_MAX), least(g->h, PICTURE_MAX), least(g->w, PICTURE_MAX)};
-    while ((double)hyv_grid_rows(*g) * flops > EXAMPLE_FLOPS && (g->h > 4 || g->w > 4)) {
+    while ((double)hyv_grid_rows(*g) * flops > CONV_FLOPS && (g->h > 4 || g->w > 4)) {
         g->h = g->h > 4 ? g->h / 2 : g->h;
         g->w = g->h > 4 ? g->w : g->w / 2;
     }

@@ -1,9 +1,11 @@
 /* A fork-join pool: one caller hands out indices, all threads take them, the caller waits for the
  * last.
  *
- * Workers sleep on a condition variable between calls. Which thread runs which index is left to
- * chance; results do not depend on it, because tasks write disjoint outputs and never share a sum.
- * Knows no operator.
+ * Between calls workers look for the next one for some microseconds, because a network is many
+ * short operators and waking a thread may take longer than one of them; then they sleep on a
+ * condition variable. So does the caller who waits for the last of them. Which thread runs which
+ * index is left to chance; results do not depend on it, because tasks write disjoint outputs and
+ * never share a sum. Knows no operator.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -14,14 +16,17 @@
 
 #include "cpu.h"
 
+enum { LOOKS = 4000 }; /* before a thread sleeps: 50 to 200 us */
+
 struct hyv_pool {
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* of sleeping and waking */
     pthread_cond_t begin, done;
     pthread_t thread[HYV_THREADS_MAX_CPU];
-    int workers;         /* beside the caller */
-    uint64_t generation; /* of the call; a worker joins each once */
-    int running;         /* workers that have not finished this call */
-    bool quit;
+    int workers;                 /* beside the caller */
+    int looks;                   /* none where threads would look in each other's time */
+    _Atomic uint64_t generation; /* of the call; a worker joins each once */
+    atomic_int running;          /* workers that have not finished this call */
+    atomic_bool quit;
     hyv_backend *be;
     hyv_task *task;
     void *arg;
@@ -46,26 +51,59 @@ static void work(hyv_pool *p, int thread)
     }
 }
 
+static void pause_a_moment(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static bool called(hyv_pool *p, uint64_t seen)
+{
+    return atomic_load(&p->generation) != seen || atomic_load(&p->quit);
+}
+
+/* Until there is a call after `seen`. */
+static void await_call(hyv_pool *p, uint64_t seen)
+{
+    for (int i = 0; i < p->looks && !called(p, seen); i++)
+        pause_a_moment();
+    if (called(p, seen))
+        return;
+    pthread_mutex_lock(&p->lock);
+    while (!called(p, seen))
+        pthread_cond_wait(&p->begin, &p->lock);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Until all workers have finished the call. */
+static void await_workers(hyv_pool *p)
+{
+    for (int i = 0; i < p->looks && atomic_load(&p->running) > 0; i++)
+        pause_a_moment();
+    if (atomic_load(&p->running) == 0)
+        return;
+    pthread_mutex_lock(&p->lock);
+    while (atomic_load(&p->running) > 0)
+        pthread_cond_wait(&p->done, &p->lock);
+    pthread_mutex_unlock(&p->lock);
+}
+
 static void *worker(void *opaque)
 {
     hyv_pool *p = opaque;
     const int thread = atomic_fetch_add(&p->number, 1);
-    uint64_t seen = 0;
-    pthread_mutex_lock(&p->lock);
-    for (;;) {
-        while (!p->quit && p->generation == seen)
-            pthread_cond_wait(&p->begin, &p->lock);
-        if (p->quit)
-            break;
-        seen = p->generation;
-        pthread_mutex_unlock(&p->lock);
+    for (uint64_t seen = 0;; seen++) {
+        await_call(p, seen);
+        if (atomic_load(&p->quit))
+            return NULL;
         work(p, thread);
-        pthread_mutex_lock(&p->lock);
-        if (--p->running == 0)
+        if (atomic_fetch_sub(&p->running, 1) == 1) {
+            pthread_mutex_lock(&p->lock); /* so that the caller sleeps already, or never will */
             pthread_cond_signal(&p->done);
+            pthread_mutex_unlock(&p->lock);
+        }
     }
-    pthread_mutex_unlock(&p->lock);
-    return NULL;
 }
 
 /* Quota of the control group in processors, rounded up; 0 if there is none. */
@@ -102,6 +140,7 @@ int hyv_pool_open(hyv_pool **out, int *threads)
     pthread_cond_init(&p->begin, NULL);
     pthread_cond_init(&p->done, NULL);
     atomic_init(&p->number, 1);
+    p->looks = *threads <= hyv_pool_processors() ? LOOKS : 0;
     while (p->workers + 1 < *threads) {
         if (pthread_create(&p->thread[p->workers], NULL, worker, p) != 0)
             break;
@@ -117,7 +156,7 @@ void hyv_pool_close(hyv_pool **out)
     if (!p)
         return;
     pthread_mutex_lock(&p->lock);
-    p->quit = true;
+    atomic_store(&p->quit, true);
     pthread_cond_broadcast(&p->begin);
     pthread_mutex_unlock(&p->lock);
     for (int i = 0; i < p->workers; i++)
@@ -141,19 +180,15 @@ void hyv_pool_run(hyv_backend *be, int64_t tasks, hyv_task *task, void *arg)
     atomic_store(&p->next, 0);
     const bool alone = p->workers == 0 || tasks == 1;
     if (!alone) {
+        atomic_store(&p->running, p->workers);
         pthread_mutex_lock(&p->lock);
-        p->generation++;
-        p->running = p->workers;
+        atomic_fetch_add(&p->generation, 1);
         pthread_cond_broadcast(&p->begin);
         pthread_mutex_unlock(&p->lock);
     }
     work(p, 0);
-    if (!alone) {
-        pthread_mutex_lock(&p->lock);
-        while (p->running > 0)
-            pthread_cond_wait(&p->done, &p->lock);
-        pthread_mutex_unlock(&p->lock);
-    }
+    if (!alone)
+        await_workers(p);
     if (atomic_load(&be->stop))
         hyv_fail(be, -ECANCELED, NULL);
 }
