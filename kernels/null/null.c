@@ -95,7 +95,8 @@ static double volume(hyv_mat m)
 /* Elements of a product's result as they are computed. */
 static double whole(hyv_mat y)
 {
-    return (double)y.rows * (double)((y.cols + HYV_KIND_COLS - 1) / HYV_KIND_COLS * HYV_KIND_COLS);
+    const int64_t cols = (y.cols + HYV_KIND_COLS - 1) / HYV_KIND_COLS * HYV_KIND_COLS;
+    return (double)y.rows * (double)cols;
 }
 
 /* Sizes: below 4^6, below 4^7, ... */
