@@ -233,15 +233,14 @@ static int64_t block_rows(const hyv_cpu *cpu, const hyv_gemm_functions *f)
 }
 
 /* Shares the rows out; the columns too where there are not enough rows, or where a task wants more
- * of them because tiles are multiplied faster than right panels come, or because so few rows are
- * left to each that they come for hardly any. */
+ * of them because tiles are multiplied faster than right panels come. */
 static void plan_tasks(job *g)
 {
     const int mr = g->f->mr;
     const int64_t panels = round_up(g->call->rows, mr) / mr, most = block_rows(g->cpu, g->f) / mr;
     const int64_t threads = g->cpu->threads, wanted = threads * TASKS_A_THREAD;
     const int64_t needed = round_up((panels + most - 1) / most, threads);
-    const bool more = needed > wanted || 2 * needed <= wanted || g->f->unit > 1;
+    const bool more = needed > wanted || g->f->unit > 1;
     g->row_tasks = least(panels, more ? needed : wanted);
     g->col_tasks = (wanted + g->row_tasks - 1) / g->row_tasks;
 }
