@@ -124,15 +124,16 @@ void hyv_vae_bind_mid(hyv_vae_mid *mid, const hyv_vae_config *c, const hyv_binde
 
 void hyv_vae_conv(const hyv_vae_forward *f, hyv_mat y, hyv_mat x, const hyv_weight *w)
 {
-    hyv_conv3d(f->be, y, x, w, f->grid, HYV_VAE_KERNEL, (hyv_grid){1, 1, 1});
+    const hyv_grid grid = {x.rows / (f->grid.h * f->grid.w), f->grid.h, f->grid.w};
+    hyv_conv3d(f->be, y, x, w, grid, HYV_VAE_KERNEL, (hyv_grid){1, 1, 1});
 }
 
 /* The frames of SiLU(GroupNorm(x)) that a convolution reads for the outputs at hand: those of the
  * same number and as many before them as a kernel reaches back, so that the normalised tensor is
  * never held whole. */
 typedef struct window {
-    hyv_mat store;       /* room for REACH frames and those at hand */
-    int64_t rows, frame; /* voxels that are in it, and of a frame */
+    hyv_mat store; /* room for REACH frames and those at hand */
+    int64_t rows;  /* voxels that are in it */
 } window;
 
 enum {
@@ -160,30 +161,22 @@ static bool in_one(const hyv_vae_forward *f)
 static window new_window(const hyv_vae_forward *f, int64_t cols)
 {
     const int64_t frame = f->grid.h * f->grid.w, most = chunk_rows(f) + REACH * frame;
-    return (window){.store = hyv_new(f->be, least(most, f->x.rows), cols), .frame = frame};
+    return (window){.store = hyv_new(f->be, least(most, f->x.rows), cols)};
 }
 
 /* Drops what is no more reached, frame by frame as old and new place may overlap, and adds SiLU of
  * the normalised rows of x: all that is in the window now. */
 static hyv_mat slide(const hyv_vae_forward *f, window *w, hyv_mat x, hyv_mat statistics)
 {
-    const int64_t kept = least(w->rows, REACH * w->frame), drop = w->rows - kept;
+    const int64_t frame = f->grid.h * f->grid.w;
+    const int64_t kept = least(w->rows, REACH * frame), drop = w->rows - kept;
+    const hyv_mat old = hyv_vae_reshape(w->store, w->rows, x.cols);
     const hyv_mat all = hyv_vae_reshape(w->store, kept + x.rows, x.cols);
-    for (int64_t at = 0; drop > 0 && at < kept; at += w->frame) {
-        const hyv_mat from = hyv_vae_reshape(w->store, w->rows, x.cols);
-        hyv_copy(f->be, hyv_rows(all, at, w->frame), hyv_rows(from, drop + at, w->frame));
-    }
+    for (int64_t at = 0; drop > 0 && at < kept; at += frame)
+        hyv_copy(f->be, hyv_rows(all, at, frame), hyv_rows(old, drop + at, frame));
     hyv_normalise_silu(f->be, hyv_rows(all, kept, x.rows), x, statistics);
     w->rows = kept + x.rows;
     return all;
-}
-
-/* y = conv of the window's last frames, as many as y has. */
-static void conv_window(const hyv_vae_forward *f, hyv_mat y, hyv_mat x, const hyv_weight *w)
-{
-    const int64_t frames = x.rows / (f->grid.h * f->grid.w);
-    hyv_conv3d(f->be, y, x, w, (hyv_grid){frames, f->grid.h, f->grid.w}, HYV_VAE_KERNEL,
-               (hyv_grid){1, 1, 1});
 }
 
 static hyv_mat statistics_of(const hyv_vae_forward *f, hyv_mat x, const hyv_affine *affine)
@@ -229,7 +222,7 @@ static void first_half(const hyv_vae_forward *f, const hyv_vae_resnet *r, const 
     const int64_t n = f->x.rows, step = chunk_rows(f);
     const hyv_mat statistics = statistics_of(f, f->x, &r->norm1);
     const bool in_place = p->side.data && in_one(f);
-    window w = in_place ? (window){.store = f->x, .frame = n} : new_window(f, r->in);
+    window w = in_place ? (window){.store = f->x} : new_window(f, r->in);
     for (int64_t first = 0; first < n; first += step) {
         const int64_t rows = least(step, n - first);
         const hyv_mat x = hyv_rows(f->x, first, rows);
@@ -240,7 +233,7 @@ static void first_half(const hyv_vae_forward *f, const hyv_vae_resnet *r, const 
         const hyv_mat branch = slide(f, &w, x, statistics);
         if (p->some.data)
             hyv_copy(be, side, to);
-        conv_window(f, hyv_rows(p->h, first, rows), branch, &r->conv1);
+        hyv_vae_conv(f, hyv_rows(p->h, first, rows), branch, &r->conv1);
     }
     hyv_release(be, mark);
 }
@@ -259,7 +252,7 @@ static void second_half(hyv_vae_forward *f, const hyv_vae_resnet *r, const place
         const int64_t rows = least(step, n - first);
         const hyv_mat h = hyv_rows(p->h, first, rows), x = hyv_rows(f->x, first, rows);
         const hyv_mat y = p->some.data ? hyv_rows(p->some, 0, rows) : h;
-        conv_window(f, y, slide(f, &w, h, statistics), &r->conv2);
+        hyv_vae_conv(f, y, slide(f, &w, h, statistics), &r->conv2);
         if (p->side.data) {
             hyv_add(be, y, hyv_rows(p->side, first, rows), HYV_NO_MAT);
             hyv_copy(be, x, y);

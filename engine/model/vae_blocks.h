@@ -48,7 +48,8 @@ void hyv_vae_bind_resnet(hyv_vae_resnet *r, int64_t in, int64_t out, const hyv_b
 void hyv_vae_bind_mid(hyv_vae_mid *mid, const hyv_vae_config *c, const hyv_binder *b,
                       const char *part);
 
-/* y from x by a convolution that keeps the grid. */
+/* y from x by a convolution that keeps the grid; x may be some frames of it, and y the last of
+ * them. */
 void hyv_vae_conv(const hyv_vae_forward *f, hyv_mat y, hyv_mat x, const hyv_weight *w);
 
 /* The blocks, on f->x. The middle one shows its parts and its result to the watch, a resnet leaves

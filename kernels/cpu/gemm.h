@@ -23,12 +23,13 @@ enum {
     HYV_GEMM_DEPTH = 768,       /* k a block at most */
     HYV_GEMM_DEPTH_PASS = 4608, /* k packed at once of the right operand, */
     HYV_GEMM_PASS = 3145728,    /* floats of it packed at once, */
-    HYV_GEMM_ROWS = 168,        /* rows a task of the left at most: half of a 1 MiB L2 cache, */
-    HYV_GEMM_ROWS_MAX = 320,    /* or of a 2 MiB one */
-    HYV_GEMM_FEW_ROWS = 56,     /* up to here threads share columns, not rows; */
-    HYV_GEMM_SOME_ROWS = 320,   /* up to here where there are */
-    HYV_GEMM_MANY_COLS = 1024,  /* so many columns to share */
-    HYV_GEMM_PIECE = 128,       /* elements of a row decoded at once, unless a block has more */
+    HYV_GEMM_ROWS =
+        168, /* rows a task of the left at most: half of a 1 MiB L2 cache at full depth, */
+    HYV_GEMM_ROWS_MAX = 320,   /* or of a 2 MiB one */
+    HYV_GEMM_FEW_ROWS = 56,    /* up to here threads share columns, not rows; */
+    HYV_GEMM_SOME_ROWS = 320,  /* up to here where there are */
+    HYV_GEMM_MANY_COLS = 1024, /* so many columns to share */
+    HYV_GEMM_PIECE = 128,      /* elements of a row decoded at once, unless a block has more */
     HYV_GEMM_BUFFER = HYV_BLOCK_MAX * HYV_GEMM_NR_MAX /* floats that a packer may work in */
 };
 

@@ -1,10 +1,11 @@
 /* conv3d: kernels 1 and 3 an axis, strides, few and many channels, grids smaller than the kernel.
  *
  * The reference is the definition in ops.h, word for word, in double precision; in bf16 both
- * operands are rounded first. Where conv3d may filter minimally (conv3d_winograd.c) it multiplies
+ * operands are rounded first. Where conv3d filters minimally (conv3d_winograd.c) it multiplies
  * sums over a frame's taps by sums, whatever stands beside the products that are wanted: so large
  * is its error, too.
  */
+#include "../../kernels/cpu/conv3d_winograd.h"
 #include "rig.h"
 
 typedef struct call {
@@ -54,7 +55,7 @@ static double mixed(const call *c, hyv_grid at, int64_t filter, int64_t frame, i
     return x * w;
 }
 
-/* Sum of the sizes that an output's rounding errors go by, where conv3d may filter minimally. */
+/* Sum of the sizes that an output's rounding errors go by, where conv3d filters minimally. */
 static double mixed_size(const call *c, hyv_grid at, int64_t filter)
 {
     double size = 0.0;
@@ -64,10 +65,10 @@ static double mixed_size(const call *c, hyv_grid at, int64_t filter)
     return size;
 }
 
-static bool may_be_minimal(const call *c)
+static bool is_minimal(const call *c)
 {
-    return c->precision == HYV_PRODUCTS_FP32 && hyv_grid_rows(c->kernel) == 27 &&
-           hyv_grid_rows(c->stride) == 1 && c->x.cols >= 16 && c->W.w.rows >= 16;
+    const hyv_gemm_functions f = hyv_gemm_for(HYV_ISA_C, c->precision);
+    return hyv_conv3d_is_winograd(&f, c->W.w.rows, c->x.cols, c->grid, c->kernel, c->stride);
 }
 
 static void reference(const call *c, double *want, double *error)
@@ -88,7 +89,7 @@ static void reference(const call *c, double *want, double *error)
                     sum += product;
                     size += fabs(product);
                 }
-            if (may_be_minimal(c))
+            if (is_minimal(c))
                 size += mixed_size(c, at, j);
             want[r * out + j] = sum;
             error[r * out + j] = RIG_UNIT * sqrt((double)(taps * in)) * size + 0x1p-140 +
