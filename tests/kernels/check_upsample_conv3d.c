@@ -5,6 +5,7 @@
  * doubled axes by sums, whatever stands beside the products that are wanted: so large is its error,
  * too.
  */
+#include "../../kernels/cpu/upsample_winograd.h"
 #include "rig.h"
 
 typedef struct call {
@@ -52,9 +53,10 @@ static double weight(const call *c, int64_t row, int64_t col)
     return (double)value * (double)(c->W.scales ? c->W.scale[c->W.scales == 1 ? 0 : row] : 1.0f);
 }
 
-static bool may_be_minimal(const call *c)
+static bool is_minimal(const call *c)
 {
-    return c->precision == HYV_PRODUCTS_FP32 && c->x.cols >= 16 && c->W.w.rows >= 16;
+    const hyv_gemm_functions f = hyv_gemm_for(HYV_ISA_C, c->precision);
+    return hyv_upsample_is_winograd(&f, c->W.w.rows, c->x.cols);
 }
 
 /* What a sum of products is, and what its rounding errors go by. */
@@ -74,7 +76,7 @@ static void add_channel(const call *c, total *out, hyv_grid at, int64_t filter, 
         out->squares += x * w * x * w;
         xs += fabs(x);
         weights += fabs(w);
-        if (may_be_minimal(c) && (tap == 26 || (!c->time && tap % 9 == 8))) {
+        if (is_minimal(c) && (tap == 26 || (!c->time && tap % 9 == 8))) {
             out->size += xs * weights;
             xs = weights = 0.0;
         }
