@@ -1,8 +1,11 @@
 /* The blocked driver of the packed product, and its packer for plain matrices.
  *
- * Two orders of loops: many rows pack a part of the right operand once for all threads, which then
- * share the rows; few rows (vectors, short texts) pack the left operand and share the columns, so
- * that weights are read once, by the thread that multiplies them. Knows no operator.
+ * Two orders of loops. share_rows packs a part of the right operand once for all threads, which
+ * then share the rows. share_cols packs rows of the left operand, and threads share the columns:
+ * weights are packed by the thread that multiplies them at once, from its nearest cache. That is
+ * the order for few rows (vectors, short texts); in f32 on AVX2 for any number of them, so many at
+ * a time that the third cache holds them, as there the second packing of weights costs less than
+ * waiting for panels that another core has written. Knows no operator.
  */
 #include "gemm.h"
 
@@ -48,23 +51,6 @@ void hyv_gemm_pack(const hyv_gemm_functions *f, hyv_pack *pack, int64_t stretch,
     memset(out + there * width, 0, (size_t)((all - there) * width) * sizeof(float));
 }
 
-void hyv_gemm_panels(const hyv_gemm_functions *f, int rows, int64_t cols, int64_t depth,
-                     const float *a, const float *b, int64_t panel, float *c, int64_t ldc,
-                     const float *start, float *edge)
-{
-    int64_t j = 0;
-    for (; j + f->nr <= cols; j += f->nr, b += panel)
-        f->kernel(rows, depth, a, b, c + j, ldc, start ? start + j : NULL);
-    if (j == cols)
-        return;
-    const size_t bytes = (size_t)(cols - j) * sizeof(float);
-    for (int i = 0; i < rows && !start; i++)
-        memcpy(edge + i * f->nr, c + i * ldc + j, bytes);
-    f->kernel(rows, depth, a, b, edge, f->nr, start ? start + j : NULL);
-    for (int i = 0; i < rows; i++)
-        memcpy(c + i * ldc + j, edge + i * f->nr, bytes);
-}
-
 /* ---- blocking ---------------------------------------------------------------------------------
  */
 
@@ -80,8 +66,9 @@ typedef struct job {
     hyv_cpu *cpu;
     float *start;      /* bias of all columns, padded to whole panels */
     int64_t elements;  /* of a panel over the whole depth */
-    float *packed;     /* a part of the right operand (many rows), or all of the left */
+    float *packed;     /* a part of the right or of the left operand */
     int64_t j0, cols;  /* of that part: columns, */
+    int64_t i0, rows;  /* or rows, */
     int64_t k0, depth; /* and elements of panels */
     int64_t row_tasks, col_tasks;
 } job;
@@ -90,8 +77,16 @@ typedef struct job {
 typedef struct space {
     float *panels; /* left ones of a task, or a right one */
     float *buffer; /* the packer's */
-    float *edge;   /* a tile at the right edge */
+    float *sums;   /* tiles of a task, or one */
 } space;
+
+/* One tile and the elements of k that are added to it. */
+typedef struct piece {
+    int64_t i, j; /* first row and column */
+    int rows;
+    int64_t cols;
+    int64_t k, depth; /* elements of panels */
+} piece;
 
 static int64_t round_up(int64_t n, int64_t unit)
 {
@@ -137,9 +132,24 @@ static size_t panels_floats(const hyv_gemm_functions *f, int64_t rows, int64_t d
                     least(depth, HYV_GEMM_DEPTH));
 }
 
-static size_t thread_floats(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
+/* Columns packed at once: whole panels, as many as the memory for them holds. */
+static int64_t pass_cols(int64_t cols, int64_t depth)
 {
-    return panels_floats(f, rows, depth) + HYV_GEMM_BUFFERS + HYV_GEMM_MR_MAX * HYV_GEMM_NR_MAX;
+    const int64_t room = HYV_GEMM_PASS / least(depth, HYV_GEMM_DEPTH_PASS);
+    const int64_t most = room / HYV_GEMM_NR_MAX * HYV_GEMM_NR_MAX;
+    const int64_t passes = (cols + most - 1) / most;
+    return round_up((cols + passes - 1) / passes, HYV_GEMM_NR_MAX);
+}
+
+/* Room for the tiles of a task (plan_tasks), or of one panel of columns. */
+static size_t sums_floats(int64_t rows, int64_t cols, int64_t depth)
+{
+    return (size_t)least((rows + HYV_GEMM_MR_MAX) * pass_cols(cols, depth), HYV_GEMM_SUMS);
+}
+
+static size_t thread_floats(const hyv_gemm_functions *f, int64_t rows, int64_t cols, int64_t depth)
+{
+    return panels_floats(f, rows, depth) + HYV_GEMM_BUFFERS + sums_floats(rows, cols, depth);
 }
 
 static space thread_space(const job *g, int thread)
@@ -158,17 +168,38 @@ static void pack_right_panel(void *arg, int64_t index, int thread)
                g->k0, g->depth, thread_space(g, thread).buffer);
 }
 
-/* Like hyv_gemm_panels for at most one panel of columns whose rows lie at row[i] + j. */
-static void multiply_placed(const hyv_gemm_functions *f, int rows, int64_t cols, int64_t depth,
-                            const float *a, const float *b, float *const *row, int64_t j,
-                            const float *start, float *edge)
+static float *row_of(const hyv_gemm_call *c, int64_t row)
 {
-    const size_t bytes = (size_t)cols * sizeof(float);
-    for (int i = 0; i < rows && !start; i++)
-        memcpy(edge + i * f->nr, row[i] + j, bytes);
-    f->kernel(rows, depth, a, b, edge, f->nr, start);
-    for (int i = 0; i < rows; i++)
-        memcpy(row[i] + j, edge + i * f->nr, bytes);
+    return c->place ? c->place(c->left, c->y, row) : hyv_row(c->y, row);
+}
+
+/* Multiplies two panels. Between the first and the last block of k the sums are in `tile` [mr, nr],
+ * beside those of the tile that comes next: rows of y may lie whole pages apart, and lines of one
+ * place in different pages push each other out of the first cache. */
+static void multiply_tile(const job *g, const piece *p, const float *a, const float *b, float *tile)
+{
+    const hyv_gemm_call *c = g->call;
+    const int nr = g->f->nr;
+    const float *start = p->k == 0 ? g->start + p->j : NULL;
+    const bool first = p->k == g->k0, last = p->k + p->depth == g->k0 + g->depth;
+    const size_t bytes = (size_t)p->cols * sizeof(float);
+    if (first && last && p->cols == nr && !c->place) {
+        g->f->kernel(p->rows, p->depth, a, b, hyv_row(c->y, p->i) + p->j, c->y.ld, start);
+        return;
+    }
+    for (int i = 0; i < p->rows && first && !start; i++)
+        memcpy(tile + i * nr, row_of(c, p->i + i) + p->j, bytes);
+    g->f->kernel(p->rows, p->depth, a, b, tile, nr, start);
+    for (int i = 0; i < p->rows && last; i++)
+        memcpy(row_of(c, p->i + i) + p->j, tile + i * nr, bytes);
+}
+
+/* Sums that are complete become results. */
+static void finish_rows(const job *g, int64_t first, int64_t end, int64_t col, int64_t cols)
+{
+    const hyv_gemm_call *c = g->call;
+    for (int64_t i = first; i < end && c->finish && g->k0 + g->depth == g->elements; i++)
+        c->finish(c->left, row_of(c, i) + col, i, col, cols);
 }
 
 /* Asks for part `index` of `parts` of the panel that comes next: until the rows of a task have
@@ -193,36 +224,31 @@ static void multiply_block(void *arg, int64_t index, int thread)
     const int64_t j0 = part(col, col_panels, g->col_tasks) * nr;
     const int64_t j1 = least(g->cols, part(col + 1, col_panels, g->col_tasks) * nr);
     const int64_t panels = (i1 - i0 + mr - 1) / mr;
-    float *placed[HYV_GEMM_ROWS_MAX + HYV_GEMM_MR_MAX];
-    for (int64_t i = i0; i < i1; i++)
-        placed[i - i0] = c->place ? c->place(c->left, c->y, i) : hyv_row(c->y, i);
     hyv_gemm_begin(g->f);
     for (int64_t k = 0; k < g->depth && !hyv_pool_stopped(g->be, thread); k += g->f->depth) {
         const int64_t depth = least(g->f->depth, g->depth - k);
         for (int64_t i = i0; i < i1; i += mr)
             pack_left(g, s.panels + (i - i0) * depth, i, least(mr, i1 - i), g->k0 + k, depth,
                       s.buffer);
+        float *tile = s.sums;
+        const int64_t next = depth < g->depth ? mr * nr : 0;
         for (int64_t j = j0; j < j1; j += nr) {
-            const float *start = g->k0 + k == 0 ? g->start + g->j0 + j : NULL;
             const float *right = g->packed + j * g->depth + k * nr;
-            for (int64_t i = i0; i < i1; i += mr) {
-                const float *left = s.panels + (i - i0) * depth;
-                const int rows = (int)least(mr, i1 - i);
-                const int64_t cols = least(nr, j1 - j);
+            for (int64_t i = i0; i < i1; i += mr, tile += next) {
+                const piece p = {.i = i,
+                                 .j = g->j0 + j,
+                                 .rows = (int)least(mr, i1 - i),
+                                 .cols = least(nr, j1 - j),
+                                 .k = g->k0 + k,
+                                 .depth = depth};
                 if (j + nr < j1)
                     fetch_part(right + nr * g->depth, nr * depth, (i - i0) / mr, panels);
-                if (c->place)
-                    multiply_placed(g->f, rows, cols, depth, left, right, placed + (i - i0),
-                                    g->j0 + j, start, s.edge);
-                else
-                    hyv_gemm_panels(g->f, rows, cols, depth, left, right, 0,
-                                    placed[i - i0] + g->j0 + j, c->y.ld, start, s.edge);
+                multiply_tile(g, &p, s.panels + (i - i0) * depth, right, tile);
             }
         }
     }
     hyv_gemm_end(g->f);
-    for (int64_t i = i0; i < i1 && c->finish && g->k0 + g->depth == g->elements; i++)
-        c->finish(c->left, placed[i - i0] + g->j0 + j0, i, g->j0 + j0, j1 - j0);
+    finish_rows(g, i0, i1, g->j0 + j0, j1 - j0);
 }
 
 /* Rows a task: its block of the left operand shares the second cache with a right panel. */
@@ -232,33 +258,29 @@ static int64_t block_rows(const hyv_cpu *cpu, const hyv_gemm_functions *f)
     return rows < HYV_GEMM_ROWS / 4 ? HYV_GEMM_ROWS / 4 : least(rows, f->rows);
 }
 
-/* Shares the rows out; the columns too where there are not enough rows, or where a task wants more
- * of them because tiles are multiplied faster than right panels come. */
-static void plan_tasks(job *g)
+/* Shares the rows out; the columns too where there are not enough rows, where a task wants more of
+ * them because tiles are multiplied faster than right panels come, or where its sums would be too
+ * many. */
+static void plan_tasks(job *g, int64_t cols)
 {
-    const int mr = g->f->mr;
+    const int mr = g->f->mr, nr = g->f->nr;
     const int64_t panels = round_up(g->call->rows, mr) / mr, most = block_rows(g->cpu, g->f) / mr;
     const int64_t threads = g->cpu->threads, wanted = threads * TASKS_A_THREAD;
     const int64_t needed = round_up((panels + most - 1) / most, threads);
     const bool more = needed > wanted || g->f->unit > 1;
     g->row_tasks = least(panels, more ? needed : wanted);
-    g->col_tasks = (wanted + g->row_tasks - 1) / g->row_tasks;
+    const int64_t tall = (panels + g->row_tasks - 1) / g->row_tasks, wide = (cols + nr - 1) / nr;
+    const int64_t room = HYV_GEMM_SUMS / (tall * mr * nr);
+    const int64_t enough = (wanted + g->row_tasks - 1) / g->row_tasks;
+    const int64_t fitting = (wide + room - 1) / room;
+    g->col_tasks = enough > fitting ? enough : fitting;
 }
 
-/* Columns packed at once: whole panels, as many as the memory for them holds. */
-static int64_t pass_cols(int64_t cols, int64_t depth)
-{
-    const int64_t room = HYV_GEMM_PASS / least(depth, HYV_GEMM_DEPTH_PASS);
-    const int64_t most = room / HYV_GEMM_NR_MAX * HYV_GEMM_NR_MAX;
-    const int64_t passes = (cols + most - 1) / most;
-    return round_up((cols + passes - 1) / passes, HYV_GEMM_NR_MAX);
-}
-
-static void many_rows(hyv_backend *be, job *g)
+static void share_rows(hyv_backend *be, job *g)
 {
     const hyv_gemm_call *c = g->call;
     const int64_t cols = pass_cols(c->cols, g->elements);
-    plan_tasks(g);
+    plan_tasks(g, cols);
     for (g->j0 = 0; g->j0 < c->cols; g->j0 += cols) {
         g->cols = least(cols, c->cols - g->j0);
         for (g->k0 = 0; g->k0 < g->elements && !be->err; g->k0 += HYV_GEMM_DEPTH_PASS) {
@@ -269,67 +291,103 @@ static void many_rows(hyv_backend *be, job *g)
     }
 }
 
-/* One panel of columns for all (few) rows, whose operand is packed whole. */
+/* A block of k of the left panel of row i; that of the next rows follows, so that a kernel that
+ * fetches ahead fetches what comes next. */
+static float *packed_left(const job *g, int64_t i, int64_t k, int64_t depth)
+{
+    return g->packed + k * round_up(g->rows, g->f->mr) + i * depth;
+}
+
+static void pack_left_panel(void *arg, int64_t index, int thread)
+{
+    const job *g = arg;
+    const int64_t i = index * g->f->mr, rows = least(g->f->mr, g->rows - i);
+    for (int64_t k = 0; k < g->depth; k += g->f->depth) {
+        const int64_t depth = least(g->f->depth, g->depth - k);
+        pack_left(g, packed_left(g, i, k, depth), g->i0 + i, rows, g->k0 + k, depth,
+                  thread_space(g, thread).buffer);
+    }
+}
+
+/* One panel of columns for the packed rows, or for a part of them. */
 static void multiply_panel(void *arg, int64_t index, int thread)
 {
     const job *g = arg;
     const hyv_gemm_call *c = g->call;
     const space s = thread_space(g, thread);
     const int mr = g->f->mr, nr = g->f->nr;
-    const int64_t j = index * nr, cols = least(nr, c->cols - j);
+    const int64_t j = index / g->row_tasks * nr, cols = least(nr, c->cols - j);
+    const int64_t row = index % g->row_tasks, panels = round_up(g->rows, mr) / mr;
+    const int64_t i0 = part(row, panels, g->row_tasks) * mr;
+    const int64_t i1 = least(g->rows, part(row + 1, panels, g->row_tasks) * mr);
     hyv_gemm_begin(g->f);
-    for (int64_t k = 0; k < g->elements; k += g->f->depth) {
-        const int64_t depth = least(g->f->depth, g->elements - k);
-        pack_right(g, s.panels, j, cols, k, depth, s.buffer);
-        for (int64_t i = 0; i < c->rows; i += mr) {
-            const int rows = (int)least(mr, c->rows - i);
-            const float *left = g->packed + i * g->elements + k * mr;
-            const float *start = k == 0 ? g->start + j : NULL;
-            float *placed[HYV_GEMM_MR_MAX];
-            for (int r = 0; r < rows && c->place; r++)
-                placed[r] = c->place(c->left, c->y, i + r);
-            if (c->place)
-                multiply_placed(g->f, rows, cols, depth, left, s.panels, placed, j, start, s.edge);
-            else
-                hyv_gemm_panels(g->f, rows, cols, depth, left, s.panels, 0, hyv_row(c->y, i) + j,
-                                c->y.ld, start, s.edge);
+    for (int64_t k = 0; k < g->depth && !hyv_pool_stopped(g->be, thread); k += g->f->depth) {
+        const int64_t depth = least(g->f->depth, g->depth - k);
+        pack_right(g, s.panels, j, cols, g->k0 + k, depth, s.buffer);
+        for (int64_t i = i0; i < i1; i += mr) {
+            const piece p = {.i = g->i0 + i,
+                             .j = j,
+                             .rows = (int)least(mr, i1 - i),
+                             .cols = cols,
+                             .k = g->k0 + k,
+                             .depth = depth};
+            multiply_tile(g, &p, packed_left(g, i, k, depth), s.panels, s.sums + (i - i0) * nr);
         }
     }
     hyv_gemm_end(g->f);
-    for (int64_t i = 0; i < c->rows && c->finish; i++)
-        c->finish(c->left, hyv_row(c->y, i) + j, i, j, cols);
+    finish_rows(g, g->i0 + i0, g->i0 + i1, j, cols);
 }
 
-static void pack_left_panel(void *arg, int64_t index, int thread)
+/* Rows of the left operand packed at once. */
+static int64_t chunk_rows(const hyv_gemm_functions *f, int64_t rows)
 {
-    const job *g = arg;
-    const int64_t i = index * g->f->mr;
-    pack_left(g, g->packed + i * g->elements, i, least(g->f->mr, g->call->rows - i), 0, g->elements,
-              thread_space(g, thread).buffer);
+    const int64_t chunks = f->chunk ? (rows + f->chunk - 1) / f->chunk : 1;
+    return round_up((rows + chunks - 1) / chunks, f->mr);
 }
 
-static void few_rows(hyv_backend *be, job *g)
+/* Elements of them: whole blocks, as many as the memory for them holds. */
+static int64_t chunk_depth(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
+{
+    const int64_t blocks = HYV_GEMM_CHUNK / (chunk_rows(f, rows) * f->depth);
+    const int64_t most = blocks > 1 ? blocks * f->depth : f->depth;
+    const int64_t passes = f->chunk ? (depth + most - 1) / most : 1;
+    return least(round_up((depth + passes - 1) / passes, f->depth), depth);
+}
+
+static void share_cols(hyv_backend *be, job *g)
 {
     const hyv_gemm_call *c = g->call;
-    hyv_pool_run(be, round_up(c->rows, g->f->mr) / g->f->mr, pack_left_panel, g);
-    hyv_pool_run(be, round_up(c->cols, g->f->nr) / g->f->nr, multiply_panel, g);
+    const int64_t rows = chunk_rows(g->f, c->rows), depth = chunk_depth(g->f, c->rows, g->elements);
+    const int64_t across = round_up(c->cols, g->f->nr) / g->f->nr;
+    const int64_t wanted = g->cpu->threads * TASKS_A_THREAD;
+    for (g->i0 = 0; g->i0 < c->rows; g->i0 += rows) {
+        g->rows = least(rows, c->rows - g->i0);
+        const int64_t down = round_up(g->rows, g->f->mr) / g->f->mr;
+        g->row_tasks = least((wanted + across - 1) / across, down);
+        for (g->k0 = 0; g->k0 < g->elements && !be->err; g->k0 += depth) {
+            g->depth = least(depth, g->elements - g->k0);
+            hyv_pool_run(be, down, pack_left_panel, g);
+            hyv_pool_run(be, across * g->row_tasks, multiply_panel, g);
+        }
+    }
 }
 
-/* Which order of loops: a right panel that is multiplied at once stays in the second cache, but
- * the left operand comes from the third, and columns must be enough for all threads. */
-static bool is_few(int64_t rows, int64_t cols, int64_t depth)
+/* Which order of loops: the left operand then comes from the third cache, and without chunks
+ * columns must be enough for all threads. */
+static bool is_shared_by_cols(const hyv_gemm_functions *f, int64_t rows, int64_t cols,
+                              int64_t depth)
 {
     const bool some =
         rows <= HYV_GEMM_SOME_ROWS && (rows + HYV_GEMM_MR_MAX) * depth <= HYV_GEMM_PASS;
-    return rows <= HYV_GEMM_FEW_ROWS || (some && cols >= HYV_GEMM_MANY_COLS);
+    return f->chunk || rows <= HYV_GEMM_FEW_ROWS || (some && cols >= HYV_GEMM_MANY_COLS);
 }
 
 /* Floats of the shared memory: bias and what `packed` holds. */
-static size_t shared_floats(int64_t rows, int64_t cols, int64_t depth)
+static size_t shared_floats(const hyv_gemm_functions *f, int64_t rows, int64_t cols, int64_t depth)
 {
     const int64_t bias = round_up(cols, HYV_GEMM_NR_MAX);
-    const int64_t packed = is_few(rows, cols, depth)
-                               ? (rows + HYV_GEMM_MR_MAX) * depth /* whole panels of any mr */
+    const int64_t packed = is_shared_by_cols(f, rows, cols, depth)
+                               ? chunk_rows(f, rows) * chunk_depth(f, rows, depth)
                                : pass_cols(cols, depth) * least(depth, HYV_GEMM_DEPTH_PASS);
     return (size_t)(bias + packed);
 }
@@ -338,8 +396,8 @@ size_t hyv_gemm_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t cols,
                         int threads)
 {
     const int64_t elements = hyv_gemm_elements(f, depth);
-    return (shared_floats(rows, cols, elements) +
-            (size_t)threads * thread_floats(f, rows, elements)) *
+    return (shared_floats(f, rows, cols, elements) +
+            (size_t)threads * thread_floats(f, rows, cols, elements)) *
            sizeof(float);
 }
 
@@ -348,9 +406,9 @@ void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
     hyv_cpu *cpu = hyv_cpu_of(be);
     const hyv_gemm_functions *f = call->functions ? call->functions : cpu->gemm;
     const int64_t elements = hyv_gemm_elements(f, call->depth);
-    const size_t bytes = shared_floats(call->rows, call->cols, elements) * sizeof(float);
+    const size_t bytes = shared_floats(f, call->rows, call->cols, elements) * sizeof(float);
     char *memory = hyv_cpu_scratch(be, &cpu->shared, call->reserved + bytes);
-    const size_t thread_bytes = thread_floats(f, call->rows, elements) * sizeof(float);
+    const size_t thread_bytes = thread_floats(f, call->rows, call->cols, elements) * sizeof(float);
     if (!memory || !hyv_cpu_scratch_all(be, thread_bytes))
         return;
     float *shared = (float *)(void *)(memory + call->reserved);
@@ -365,8 +423,8 @@ void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
     memset(shared, 0, (size_t)padded * sizeof(float));
     if (call->bias)
         memcpy(shared, call->bias, (size_t)call->cols * sizeof(float));
-    if (is_few(call->rows, call->cols, elements))
-        few_rows(be, &g);
+    if (is_shared_by_cols(f, call->rows, call->cols, elements))
+        share_cols(be, &g);
     else
-        many_rows(be, &g);
+        share_rows(be, &g);
 }

@@ -23,6 +23,8 @@ enum {
     HYV_GEMM_DEPTH = 768,       /* k a block at most */
     HYV_GEMM_DEPTH_PASS = 4608, /* k packed at once of the right operand, */
     HYV_GEMM_PASS = 3145728,    /* floats of it packed at once, */
+    HYV_GEMM_CHUNK = 1572864,   /* floats of the left packed at once where `chunk` is not 0, */
+    HYV_GEMM_SUMS = 393216,     /* floats of sums a task at most */
     HYV_GEMM_ROWS =
         168, /* rows a task of the left at most: half of a 1 MiB L2 cache at full depth, */
     HYV_GEMM_ROWS_MAX = 320,   /* or of a 2 MiB one */
@@ -38,6 +40,8 @@ typedef struct hyv_gemm_functions {
     int depth; /* elements a block, <= HYV_GEMM_DEPTH: long, so that loading and storing sums is
                   cheap */
     int rows;  /* a task of the left at most, where a cache holds them, <= HYV_GEMM_ROWS_MAX */
+    int chunk; /* rows of the left packed at once for threads that share the columns; 0: these share
+                  the rows, unless there are few */
     int fold;  /* k in an element of a panel: 1, or 2 for pairs of bf16 */
     int unit;  /* panels are multiples of so many elements deep: 1, or those of a tile */
     int grain; /* k at whose multiples a stretch that transpose is called for must begin */
@@ -155,12 +159,5 @@ void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *ou
  * linear.c. */
 void hyv_decode_weight(const hyv_gemm_functions *f, float *out, const hyv_weight *W, int64_t row,
                        int64_t k0, int64_t count);
-
-/* Multiplies a packed left panel by packed right panels: c[rows, cols] with any cols; edges go
- * through `edge` [mr * nr]. start as in the kernel, [cols] rounded up to nr, or NULL. panel: floats
- * from one right panel to the next. */
-void hyv_gemm_panels(const hyv_gemm_functions *f, int rows, int64_t cols, int64_t depth,
-                     const float *a, const float *b, int64_t panel, float *c, int64_t ldc,
-                     const float *start, float *edge);
 
 #endif

@@ -9,8 +9,8 @@
 
 #include <immintrin.h>
 
-enum { MR = 6, NR = 16, LANES = 8, DEPTH = 384 };
-enum { AHEAD = 16 }; /* k that are fetched early */
+enum { MR = 6, NR = 16, LANES = 8, DEPTH = 384, CHUNK = 512 };
+enum { AHEAD = 16, STEPS = 2 }; /* k: fetched early; multiplied a turn */
 
 typedef __m256 vector;
 
@@ -34,10 +34,10 @@ static inline vector multiply_add(vector x, vector y, vector sum)
     return _mm256_fmadd_ps(x, y, sum);
 }
 
-static inline void fetch_early(const float *a, const float *b, int64_t k)
+static inline void fetch_early(const float *a, const float *b)
 {
-    _mm_prefetch(a + (k + 2 * AHEAD) * MR, _MM_HINT_T0);
-    (void)a, (void)b;
+    _mm_prefetch(a + 2 * AHEAD * MR, _MM_HINT_T0);
+    (void)b;
 }
 
 /* Rows of an 8 x 8 block become columns. */
@@ -148,6 +148,7 @@ const hyv_gemm_functions hyv_gemm_avx2 = {.mr = MR,
                                           .depth = DEPTH,
                                           .fold = 1,
                                           .rows = HYV_GEMM_ROWS,
+                                          .chunk = CHUNK,
                                           .unit = 1,
                                           .grain = 1,
                                           .kernel = kernel,

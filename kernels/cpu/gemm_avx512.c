@@ -10,7 +10,7 @@
 #include <immintrin.h>
 
 enum { MR = 14, NR = 32, LANES = 16, DEPTH = 768 };
-enum { AHEAD = 16 }; /* k that are fetched early */
+enum { AHEAD = 16, STEPS = 1 }; /* k: fetched early; multiplied a turn */
 
 typedef __m512 vector;
 
@@ -34,11 +34,11 @@ static inline vector multiply_add(vector x, vector y, vector sum)
     return _mm512_fmadd_ps(x, y, sum);
 }
 
-static inline void fetch_early(const float *a, const float *b, int64_t k)
+static inline void fetch_early(const float *a, const float *b)
 {
-    _mm_prefetch(b + (k + AHEAD) * NR, _MM_HINT_T0);
-    _mm_prefetch(b + (k + AHEAD) * NR + LANES, _MM_HINT_T0);
-    _mm_prefetch(a + (k + 2 * AHEAD) * MR, _MM_HINT_T0);
+    _mm_prefetch(b + AHEAD * NR, _MM_HINT_T0);
+    _mm_prefetch(b + AHEAD * NR + LANES, _MM_HINT_T0);
+    _mm_prefetch(a + 2 * AHEAD * MR, _MM_HINT_T0);
     (void)a, (void)b;
 }
 

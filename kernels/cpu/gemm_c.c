@@ -101,5 +101,7 @@ hyv_gemm_functions hyv_gemm_for(hyv_isa isa, hyv_precision precision)
     (void)isa;
     if (precision == HYV_PRODUCTS_FP32)
         f.narrow = NULL;
+    else
+        f.chunk = 0; /* panels are dearer to pack where they are narrowed */
     return f;
 }

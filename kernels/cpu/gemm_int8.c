@@ -59,5 +59,6 @@ hyv_gemm_functions hyv_gemm_int8_for(hyv_int8_kind kind)
 #endif
     (void)kind;
     f.narrow = NULL;
+    f.chunk = 0;
     return f;
 }

@@ -8,7 +8,7 @@
 #include <immintrin.h>
 
 enum { MR = 6, NR = 16, LANES = 8 };
-enum { AHEAD = 16 }; /* elements that are fetched early */
+enum { AHEAD = 16, STEPS = 1 }; /* elements: fetched early; multiplied a turn */
 
 typedef __m256i vector;
 
@@ -32,9 +32,9 @@ static inline vector multiply_add(vector x, vector y, vector sum)
     return _mm256_dpbusd_avx_epi32(sum, x, y);
 }
 
-static inline void fetch_early(const float *a, const float *b, int64_t k)
+static inline void fetch_early(const float *a, const float *b)
 {
-    _mm_prefetch(a + (k + 2 * AHEAD) * MR, _MM_HINT_T0);
+    _mm_prefetch(a + 2 * AHEAD * MR, _MM_HINT_T0);
     (void)b;
 }
 

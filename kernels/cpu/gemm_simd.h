@@ -7,7 +7,22 @@
  */
 #include "../half.h"
 
-/* With `rows` a constant everything stays in registers. */
+/* One k more. */
+static inline __attribute__((always_inline)) void step(const int rows, const float *a,
+                                                       const float *b, vector sum[MR][2])
+{
+    const vector b0 = load(b), b1 = load(b + LANES);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+        const vector x = broadcast(a[i]);
+        sum[i][0] = multiply_add(x, b0, sum[i][0]);
+        sum[i][1] = multiply_add(x, b1, sum[i][1]);
+    }
+}
+
+/* With `rows` a constant everything stays in registers. STEPS k a turn: on AVX2 a turn of one k has
+ * too many other instructions for its 12 multiply-adds where another thread shares the core; more
+ * than two, and compilers run out of registers. */
 static inline __attribute__((always_inline)) void tile(const int rows, int64_t depth,
                                                        const float *a, const float *b, float *c,
                                                        int64_t ldc, const float *start)
@@ -19,16 +34,15 @@ static inline __attribute__((always_inline)) void tile(const int rows, int64_t d
         sum[i][0] = load(from);
         sum[i][1] = load(from + LANES);
     }
-    for (int64_t k = 0; k < depth; k++) {
-        fetch_early(a, b, k);
-        const vector b0 = load(b + k * NR), b1 = load(b + k * NR + LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; i++) {
-            const vector x = broadcast(a[k * MR + i]);
-            sum[i][0] = multiply_add(x, b0, sum[i][0]);
-            sum[i][1] = multiply_add(x, b1, sum[i][1]);
-        }
+    int64_t k = 0;
+    for (; k + STEPS <= depth; k += STEPS) {
+        fetch_early(a + k * MR, b + k * NR);
+#pragma GCC unroll 4
+        for (int i = 0; i < STEPS; i++)
+            step(rows, a + (k + i) * MR, b + (k + i) * NR, sum);
     }
+    for (; k < depth; k++)
+        step(rows, a + k * MR, b + k * NR, sum);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
         put(c + i * ldc, sum[i][0]);

@@ -232,7 +232,7 @@ static void every_type(hyv_precision precision)
                                    {8, 31, 129},  {14, 32, 64}, {15, 65, 17},   {56, 40, 31},
                                    {57, 40, 31},  {85, 47, 33}, {200, 100, 97}, {343, 19, 50},
                                    {60, 1031, 20}};
-    static const shape deep[] = {{2, 35, 1601}, {61, 33, 1537}, {171, 70, 4700}};
+    static const shape deep[] = {{2, 35, 1601}, {61, 33, 1537}, {171, 70, 4700}, {1030, 18, 5000}};
     const bool quick = getenv("QUICK") != NULL;
     check_random random = {31};
     rig r;
