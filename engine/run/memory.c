@@ -5,6 +5,9 @@
  */
 #include "memory.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,6 +128,9 @@ uint64_t hyv_memory_resident(void)
 {
     char *text = NULL;
     size_t size = 0;
+#ifdef __GLIBC__
+    malloc_trim(0); /* what the C library keeps for later would be counted twice */
+#endif
     if (hyv_file_read(&text, &size, "/proc/self/statm", PROC_FILE_MAX) < 0)
         return 0;
     const char *second = strchr(text, ' ');
