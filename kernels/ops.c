@@ -84,6 +84,17 @@ static bool active(const hyv_backend *be, hyv_mat m)
     return sound(m) && m.type == be->ops->activation;
 }
 
+/* What convolutions round their operands to. */
+static hyv_type operand_type(const hyv_backend *be)
+{
+    return be->config.precision == HYV_PRODUCTS_FP32 ? be->ops->activation : HYV_BF16;
+}
+
+static bool operand(const hyv_backend *be, hyv_mat m)
+{
+    return active(be, m) || (sound(m) && m.type == operand_type(be));
+}
+
 static bool vector(const hyv_backend *be, hyv_mat v, int64_t cols)
 {
     return active(be, v) && v.rows == 1 && v.cols == cols;
@@ -247,7 +258,7 @@ void hyv_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_
                                           (grid.w - 1) / stride.w + 1}
                              : grid;
     OPERATOR(conv3d, 2.0 * volume(y) * (double)(taps * x.cols), y, x, W->w,
-             grids && active(be, y) && active(be, x) && x.rows == hyv_grid_rows(grid) &&
+             grids && active(be, y) && operand(be, x) && x.rows == hyv_grid_rows(grid) &&
                  y.rows <= hyv_grid_rows(out) && y.rows % (out.h * out.w) == 0 &&
                  weight_fits(W, y.cols, taps * x.cols) && apart(y, x),
              y, x, W, grid, kernel, stride);
@@ -355,7 +366,7 @@ void hyv_upsample(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, bool tim
 {
     const int64_t frames = time ? 2 * grid.t - 1 : grid.t;
     OPERATOR(upsample, 0.0, y, x, HYV_NO_MAT,
-             positive(grid) && active(be, y) && active(be, x) && x.rows == hyv_grid_rows(grid) &&
+             positive(grid) && active(be, y) && operand(be, x) && x.rows == hyv_grid_rows(grid) &&
                  y.rows == frames * grid.h * grid.w * 4 && y.cols == x.cols && apart(y, x),
              y, x, grid, time);
 }
@@ -379,7 +390,7 @@ void hyv_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight
 {
     const int64_t frames = time ? 2 * grid.t - 1 : grid.t, taps = time ? 8 : 12;
     OPERATOR(upsample_conv3d, 2.0 * volume(y) * (double)(taps * x.cols), y, x, W->w,
-             positive(grid) && active(be, y) && active(be, x) && x.rows == hyv_grid_rows(grid) &&
+             positive(grid) && active(be, y) && operand(be, x) && x.rows == hyv_grid_rows(grid) &&
                  y.rows == frames * grid.h * grid.w * 4 && weight_fits(W, y.cols, 27 * x.cols) &&
                  apart(y, x),
              y, x, W, grid, time);
@@ -398,9 +409,10 @@ void hyv_group_statistics(hyv_backend *be, hyv_mat statistics, hyv_mat x, int gr
 void hyv_normalise_silu(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics)
 {
     OPERATOR(normalise_silu, 24.0 * volume(y), y, x, statistics,
-             active(be, y) && active(be, x) && active(be, statistics) && same(y, x) &&
-                 same_or_apart(y, x) && statistics.rows == HYV_STATISTICS &&
-                 statistics.cols == x.cols && apart(y, statistics),
+             operand(be, y) && active(be, x) && active(be, statistics) && same(y, x) &&
+                 (y.type == x.type ? same_or_apart(y, x) : apart(y, x)) &&
+                 statistics.rows == HYV_STATISTICS && statistics.cols == x.cols &&
+                 apart(y, statistics),
              y, x, statistics);
 }
 
@@ -416,9 +428,8 @@ static bool fail_memory(hyv_backend *be, const char *what, size_t bytes)
     return false;
 }
 
-hyv_mat hyv_new(hyv_backend *be, int64_t rows, int64_t cols)
+static hyv_mat new_matrix(hyv_backend *be, int64_t rows, int64_t cols, hyv_type type)
 {
-    const hyv_type type = be->ops->activation;
     const size_t bytes =
         rows > 0 && cols > 0 && rows <= INT64_MAX / cols ? hyv_type_size(type, rows * cols) : 0;
     const size_t padded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -439,6 +450,16 @@ hyv_mat hyv_new(hyv_backend *be, int64_t rows, int64_t cols)
     if (be->arena_used > be->stats.arena_bytes_max)
         be->stats.arena_bytes_max = be->arena_used;
     return m;
+}
+
+hyv_mat hyv_new(hyv_backend *be, int64_t rows, int64_t cols)
+{
+    return new_matrix(be, rows, cols, be->ops->activation);
+}
+
+hyv_mat hyv_new_operand(hyv_backend *be, int64_t rows, int64_t cols)
+{
+    return new_matrix(be, rows, cols, operand_type(be));
 }
 
 size_t hyv_mark(const hyv_backend *be)

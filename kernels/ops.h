@@ -74,7 +74,7 @@ void hyv_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W);
 /* 2. Convolution, causal in time: tap (a, b, c) of output voxel (t, h, w) reads input voxel
  *    (t*st + a - (kt-1), h*sh + b - kh/2, w*sw + c - kw/2), each coordinate clamped into the grid
  * (replicated edges). x [grid rows, in], y [out grid rows, out]; out grid = floor((size - 1) /
- * stride) + 1 an axis. y may have the last frames of these only. */
+ * stride) + 1 an axis. y may have the last frames of these only. x may be of hyv_new_operand. */
 void hyv_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
                 hyv_grid kernel, hyv_grid stride);
 
@@ -128,7 +128,7 @@ void hyv_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid 
 
 /* 14. What conv3d with kernel 3x3x3 and stride 1 makes of upsample(x, grid, time), without the
  * doubled tensor: weights of taps that read the same voxel of x are added up first, so 27 products
- * become 8 (time) or 12, or fewer still. W as for conv3d; y [doubled grid rows, out]. */
+ * become 8 (time) or 12, or fewer still. W and x as for conv3d; y [doubled grid rows, out]. */
 void hyv_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
                          bool time);
 
@@ -137,7 +137,8 @@ enum { HYV_STATISTICS = 3 };
 void hyv_group_statistics(hyv_backend *be, hyv_mat statistics, hyv_mat x, int groups,
                           const hyv_affine *affine, float eps);
 
-/* 16. y = SiLU((x - mean) * factor + shift), which are the rows of statistics. In place allowed. */
+/* 16. y = SiLU((x - mean) * factor + shift), which are the rows of statistics. In place allowed. y
+ * may be of hyv_new_operand. */
 void hyv_normalise_silu(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics);
 
 static const hyv_mat HYV_NO_MAT = {0};
@@ -150,6 +151,10 @@ static const hyv_mat HYV_NO_MAT = {0};
  * initialised. On failure (or after an earlier one) be->err is set and the view has data NULL,
  * which later operators ignore because of be->err. */
 hyv_mat hyv_new(hyv_backend *be, int64_t rows, int64_t cols);
+
+/* The same for what only convolutions read: half the size, bf16, where products are not in fp32, as
+ * these would round it in any case. */
+hyv_mat hyv_new_operand(hyv_backend *be, int64_t rows, int64_t cols);
 size_t hyv_mark(const hyv_backend *be);
 void hyv_release(hyv_backend *be, size_t mark);
 

@@ -161,7 +161,7 @@ static bool in_one(const hyv_vae_forward *f)
 static window new_window(const hyv_vae_forward *f, int64_t cols)
 {
     const int64_t frame = f->grid.h * f->grid.w, most = chunk_rows(f) + REACH * frame;
-    return (window){.store = hyv_new(f->be, least(most, f->x.rows), cols)};
+    return (window){.store = hyv_new_operand(f->be, least(most, f->x.rows), cols)};
 }
 
 /* Drops what is no more reached, frame by frame as old and new place may overlap, and adds SiLU of

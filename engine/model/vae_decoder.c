@@ -54,7 +54,7 @@ static void upsample(hyv_vae_forward *f, const hyv_vae_up *up)
 {
     const size_t mark = hyv_mark(f->be);
     const hyv_grid grid = f->grid;
-    const hyv_mat small = hyv_new(f->be, f->x.rows, f->x.cols);
+    const hyv_mat small = hyv_new_operand(f->be, f->x.rows, f->x.cols);
     hyv_copy(f->be, small, f->x);
     f->grid = doubled(up, grid);
     f->x = hyv_vae_reshape(f->store, hyv_grid_rows(f->grid), small.cols);

@@ -17,15 +17,15 @@ static int64_t clamp(int64_t v, int64_t size)
     return v < 0 ? 0 : v >= size ? size - 1 : v;
 }
 
-/* The channels that tap `tap` of output voxel (t, h, w) reads. */
-static const float *tap_row(const taps *p, hyv_grid at, int64_t tap)
+/* The row of x that tap `tap` of output voxel (t, h, w) reads. */
+static int64_t tap_row(const taps *p, hyv_grid at, int64_t tap)
 {
     const int64_t c = tap % p->kernel.w, b = tap / p->kernel.w % p->kernel.h;
     const int64_t a = tap / (p->kernel.w * p->kernel.h);
     const int64_t t = clamp(at.t * p->stride.t + a - (p->kernel.t - 1), p->grid.t);
     const int64_t h = clamp(at.h * p->stride.h + b - p->kernel.h / 2, p->grid.h);
     const int64_t w = clamp(at.w * p->stride.w + c - p->kernel.w / 2, p->grid.w);
-    return hyv_row(p->x, (t * p->grid.h + h) * p->grid.w + w);
+    return (t * p->grid.h + h) * p->grid.w + w;
 }
 
 /* Packs stretches of one tap's channels; a voxel's channels stand side by side already. */
@@ -35,18 +35,19 @@ static void pack_taps(const void *operand, const hyv_gemm_functions *f, float *o
     const taps *p = operand;
     const int64_t channels = p->x.cols;
     hyv_grid at[HYV_GEMM_MR_MAX];
+    const int64_t most = p->x.type == HYV_F32 ? depth : HYV_GEMM_STRETCH;
     const float *rows[HYV_GEMM_MR_MAX];
-    (void)buffer;
     for (int i = 0; i < n; i++) {
         const int64_t r = p->skipped + first + i, frame = p->out.h * p->out.w;
         at[i] = (hyv_grid){r / frame, r / p->out.w % p->out.h, r % p->out.w};
     }
     for (int64_t done = 0; done < depth;) {
         const int64_t tap = (k0 + done) / channels, channel = (k0 + done) % channels;
-        const int64_t left = channels - channel, want = depth - done;
+        const int64_t left = channels - channel, want = depth - done < most ? depth - done : most;
         const int64_t count = left < want ? left : want;
         for (int i = 0; i < n; i++)
-            rows[i] = tap_row(p, at[i], tap) + channel;
+            rows[i] = hyv_gemm_wide(f, buffer + i * HYV_GEMM_STRETCH, p->x, tap_row(p, at[i], tap),
+                                    channel, count);
         f->transpose(out + done / f->fold * width, width, rows, n, count);
         done += count;
     }

@@ -25,6 +25,16 @@ void hyv_pack_mat(const void *operand, const hyv_gemm_functions *f, float *out, 
     f->transpose(out, width, rows, n, depth);
 }
 
+const float *hyv_gemm_wide(const hyv_gemm_functions *f, float *out, hyv_mat m, int64_t row,
+                           int64_t first, int64_t count)
+{
+    const int64_t at = row * m.ld + first;
+    if (m.type == HYV_F32)
+        return (const float *)m.data + at;
+    f->decode(out, (const uint16_t *)m.data + at, HYV_BF16, count);
+    return out;
+}
+
 /* Packs a stretch of f32 and narrows it, until depth k are done. */
 static void pack_and_narrow(const hyv_gemm_functions *f, hyv_pack *pack, const void *operand,
                             float *out, int width, int64_t first, int n, int64_t k0, int64_t depth,
@@ -123,13 +133,14 @@ static void pack_right(const job *g, float *out, int64_t first, int64_t n, int64
                   depth, buffer);
 }
 
-/* Room for the left panels of a task, or for a right one. Here and below `depth` counts elements of
- * panels. */
-static size_t panels_floats(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
+/* Which order of loops: the left operand then comes from the third cache, and without chunks
+ * columns must be enough for all threads. */
+static bool is_shared_by_cols(const hyv_gemm_functions *f, int64_t rows, int64_t cols,
+                              int64_t depth)
 {
-    const int64_t left = least(rows, f->rows) + HYV_GEMM_MR_MAX;
-    return (size_t)((left > HYV_GEMM_NR_MAX ? left : HYV_GEMM_NR_MAX) *
-                    least(depth, HYV_GEMM_DEPTH));
+    const bool some =
+        rows <= HYV_GEMM_SOME_ROWS && (rows + HYV_GEMM_MR_MAX) * depth <= HYV_GEMM_PASS;
+    return f->chunk || rows <= HYV_GEMM_FEW_ROWS || (some && cols >= HYV_GEMM_MANY_COLS);
 }
 
 /* Columns packed at once: whole panels, as many as the memory for them holds. */
@@ -141,21 +152,52 @@ static int64_t pass_cols(int64_t cols, int64_t depth)
     return round_up((cols + passes - 1) / passes, HYV_GEMM_NR_MAX);
 }
 
-/* Room for the tiles of a task (plan_tasks), or of one panel of columns. */
-static size_t sums_floats(int64_t rows, int64_t cols, int64_t depth)
+/* Rows of the left operand packed at once. */
+static int64_t chunk_rows(const hyv_gemm_functions *f, int64_t rows)
 {
+    const int64_t chunks = f->chunk ? (rows + f->chunk - 1) / f->chunk : 1;
+    return round_up((rows + chunks - 1) / chunks, f->mr);
+}
+
+/* Elements of them: whole blocks, as many as the memory for them holds. */
+static int64_t chunk_depth(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
+{
+    const int64_t blocks = HYV_GEMM_CHUNK / (chunk_rows(f, rows) * f->depth);
+    const int64_t most = blocks > 1 ? blocks * f->depth : f->depth;
+    const int64_t passes = f->chunk ? (depth + most - 1) / most : 1;
+    return least(round_up((depth + passes - 1) / passes, f->depth), depth);
+}
+
+/* Room for the left panels of a task, or for a right one. Here and below `depth` counts elements of
+ * panels. */
+static size_t panels_floats(const hyv_gemm_functions *f, int64_t rows, int64_t cols, int64_t depth)
+{
+    const bool right = is_shared_by_cols(f, rows, cols, depth);
+    const int64_t left = right ? 0 : least(rows, f->rows) + HYV_GEMM_MR_MAX;
+    return (size_t)((left > HYV_GEMM_NR_MAX ? left : HYV_GEMM_NR_MAX) *
+                    least(depth, HYV_GEMM_DEPTH));
+}
+
+/* Room for the tiles of a panel of columns, of a task (plan_tasks), or for one. */
+static size_t sums_floats(const hyv_gemm_functions *f, int64_t rows, int64_t cols, int64_t depth)
+{
+    if (is_shared_by_cols(f, rows, cols, depth))
+        return (size_t)(chunk_rows(f, rows) * f->nr);
+    if (depth <= f->depth)
+        return HYV_GEMM_MR_MAX * HYV_GEMM_NR_MAX;
     return (size_t)least((rows + HYV_GEMM_MR_MAX) * pass_cols(cols, depth), HYV_GEMM_SUMS);
 }
 
 static size_t thread_floats(const hyv_gemm_functions *f, int64_t rows, int64_t cols, int64_t depth)
 {
-    return panels_floats(f, rows, depth) + HYV_GEMM_BUFFERS + sums_floats(rows, cols, depth);
+    return panels_floats(f, rows, cols, depth) + HYV_GEMM_BUFFERS +
+           sums_floats(f, rows, cols, depth);
 }
 
 static space thread_space(const job *g, int thread)
 {
     float *base = (float *)(void *)g->cpu->scratch[thread].data;
-    float *buffer = base + panels_floats(g->f, g->call->rows, g->elements);
+    float *buffer = base + panels_floats(g->f, g->call->rows, g->call->cols, g->elements);
     return (space){base, buffer, buffer + HYV_GEMM_BUFFERS};
 }
 
@@ -338,22 +380,6 @@ static void multiply_panel(void *arg, int64_t index, int thread)
     finish_rows(g, g->i0 + i0, g->i0 + i1, j, cols);
 }
 
-/* Rows of the left operand packed at once. */
-static int64_t chunk_rows(const hyv_gemm_functions *f, int64_t rows)
-{
-    const int64_t chunks = f->chunk ? (rows + f->chunk - 1) / f->chunk : 1;
-    return round_up((rows + chunks - 1) / chunks, f->mr);
-}
-
-/* Elements of them: whole blocks, as many as the memory for them holds. */
-static int64_t chunk_depth(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
-{
-    const int64_t blocks = HYV_GEMM_CHUNK / (chunk_rows(f, rows) * f->depth);
-    const int64_t most = blocks > 1 ? blocks * f->depth : f->depth;
-    const int64_t passes = f->chunk ? (depth + most - 1) / most : 1;
-    return least(round_up((depth + passes - 1) / passes, f->depth), depth);
-}
-
 static void share_cols(hyv_backend *be, job *g)
 {
     const hyv_gemm_call *c = g->call;
@@ -370,16 +396,6 @@ static void share_cols(hyv_backend *be, job *g)
             hyv_pool_run(be, across * g->row_tasks, multiply_panel, g);
         }
     }
-}
-
-/* Which order of loops: the left operand then comes from the third cache, and without chunks
- * columns must be enough for all threads. */
-static bool is_shared_by_cols(const hyv_gemm_functions *f, int64_t rows, int64_t cols,
-                              int64_t depth)
-{
-    const bool some =
-        rows <= HYV_GEMM_SOME_ROWS && (rows + HYV_GEMM_MR_MAX) * depth <= HYV_GEMM_PASS;
-    return f->chunk || rows <= HYV_GEMM_FEW_ROWS || (some && cols >= HYV_GEMM_MANY_COLS);
 }
 
 /* Floats of the shared memory: bias and what `packed` holds. */

@@ -151,6 +151,11 @@ size_t hyv_gemm_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t cols,
 void hyv_pack_mat(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                   int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
 
+/* Elements [first, first + count) of a row of f32 or bf16 as f32: where they lie, or in `out`. */
+enum { HYV_GEMM_STRETCH = HYV_GEMM_BUFFER / HYV_GEMM_MR_MAX }; /* of so many rows in a buffer */
+const float *hyv_gemm_wide(const hyv_gemm_functions *f, float *out, hyv_mat m, int64_t row,
+                           int64_t first, int64_t count);
+
 /* Packs rows of a hyv_weight, decoding them; linear.c. */
 void hyv_pack_weight(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                      int64_t first, int n, int64_t k0, int64_t depth, float *buffer);

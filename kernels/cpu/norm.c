@@ -162,11 +162,30 @@ static void group_rows(void *arg, int64_t first, int64_t rows, int thread)
                         c->shift);
 }
 
+/* A row of y in bf16, a stretch at a time. */
+static void narrow_silu_row(const group_call *c, int64_t row)
+{
+    enum { STRETCH = 256 };
+    const float *x = hyv_row(c->x, row);
+    uint16_t *y = (uint16_t *)c->y.data + row * c->y.ld;
+    float wide[STRETCH];
+    for (int64_t k = 0; k < c->x.cols; k += STRETCH) {
+        const int64_t left = c->x.cols - k, n = left < STRETCH ? left : STRETCH;
+        c->f->normalise(wide, x + k, n, c->mean + k, c->factor + k, c->shift + k);
+        c->f->act(wide, wide, NULL, n, HYV_SILU);
+        c->f->to_bf16(y + k, wide, n);
+    }
+}
+
 static void silu_rows(void *arg, int64_t first, int64_t rows, int thread)
 {
     const group_call *c = arg;
     (void)thread;
     for (int64_t i = first; i < first + rows; i++) {
+        if (c->y.type == HYV_BF16) {
+            narrow_silu_row(c, i);
+            continue;
+        }
         float *y = hyv_row(c->y, i);
         c->f->normalise(y, hyv_row(c->x, i), c->x.cols, c->mean, c->factor, c->shift);
         c->f->act(y, y, NULL, c->x.cols, HYV_SILU);

@@ -118,7 +118,9 @@ static void copy_rows(void *arg, int64_t first, int64_t rows, int thread)
     const point_call *c = arg;
     (void)thread;
     for (int64_t i = first; i < first + rows; i++) {
-        if (c->y.type == c->x.type)
+        if (c->y.type == HYV_BF16 && c->x.type == HYV_F32)
+            c->f->to_bf16((uint16_t *)c->y.data + i * c->y.ld, hyv_row(c->x, i), c->y.cols);
+        else if (c->y.type == c->x.type)
             memcpy((char *)c->y.data + hyv_type_step(c->y.type, i * c->y.ld),
                    (const char *)c->x.data + hyv_type_step(c->x.type, i * c->x.ld),
                    hyv_type_size(c->y.type, c->y.cols));
@@ -129,6 +131,6 @@ static void copy_rows(void *arg, int64_t first, int64_t rows, int thread)
 
 void hyv_cpu_copy(hyv_backend *be, hyv_mat y, hyv_mat x)
 {
-    point_call c = {.y = y, .x = x};
+    point_call c = {.f = hyv_cpu_of(be)->rows, .y = y, .x = x};
     hyv_cpu_rows(be, y.rows, y.cols, copy_rows, &c);
 }

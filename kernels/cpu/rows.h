@@ -21,6 +21,8 @@ typedef struct hyv_row_functions {
     /* y = (x - mean) * scale + shift, each an array of n. */
     void (*normalise)(float *y, const float *x, int64_t n, const float *mean, const float *scale,
                       const float *shift);
+    /* y = x rounded to bf16. */
+    void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
     void (*modulate)(float *y, int64_t n, const float *scale, const float *shift);
     void (*rope)(float *x, int64_t n, const float *cosine, const float *sine);
     void (*act)(float *y, const float *x, const float *mul, int64_t n, hyv_activation f);

@@ -6,6 +6,7 @@
  */
 #include <stddef.h>
 
+#include "../half.h"
 #include "rows.h"
 #include "vmath.h"
 
@@ -322,11 +323,18 @@ static void sum_rows(float *restrict y, const float *const *m, int count, int64_
         y[i] = ((a[i] + b[i]) + (c[i] + d[i])) + ((e[i] + f[i]) + (g[i] + h[i]));
 }
 
+static void to_bf16(uint16_t *restrict y, const float *restrict x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (uint16_t)(hyv_f32_to_bits(hyv_round_to_bf16(x[i])) >> 16);
+}
+
 const hyv_row_functions ROWS_TABLE = {
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,
     .moments = moments,
     .normalise = normalise,
+    .to_bf16 = to_bf16,
     .modulate = modulate,
     .rope = rope,
     .act = act,

@@ -44,15 +44,15 @@ static hyv_grid voxel(const parity *p, int64_t row)
     return (hyv_grid){row / frame, row / p->voxels.w % p->voxels.h, row % p->voxels.w};
 }
 
-/* The channels that tap `tap` of the output voxel reads. */
-static const float *tap_row(const parity *p, hyv_grid at, int64_t tap)
+/* The row of x that tap `tap` of the output voxel reads. */
+static int64_t tap_row(const parity *p, hyv_grid at, int64_t tap)
 {
     const int64_t c = tap % p->taps.w, b = tap / p->taps.w % p->taps.h;
     const int64_t a = tap / (p->taps.w * p->taps.h);
     const int64_t t = clamp(p->time ? at.t + a - 1 + p->odd.t : at.t + a - (TAPS - 1), p->grid.t);
     const int64_t h = clamp(at.h + b - 1 + p->odd.h, p->grid.h);
     const int64_t w = clamp(at.w + c - 1 + p->odd.w, p->grid.w);
-    return hyv_row(p->x, (t * p->grid.h + h) * p->grid.w + w);
+    return (t * p->grid.h + h) * p->grid.w + w;
 }
 
 static void pack_taps(const void *operand, const hyv_gemm_functions *f, float *out, int width,
@@ -61,15 +61,17 @@ static void pack_taps(const void *operand, const hyv_gemm_functions *f, float *o
     const parity *p = operand;
     const int64_t channels = p->x.cols;
     hyv_grid at[HYV_GEMM_MR_MAX];
+    const int64_t most = p->x.type == HYV_F32 ? depth : HYV_GEMM_STRETCH;
     const float *rows[HYV_GEMM_MR_MAX];
-    (void)buffer;
     for (int i = 0; i < n; i++)
         at[i] = voxel(p, first + i);
     for (int64_t done = 0, count; done < depth; done += count) {
         const int64_t tap = (k0 + done) / channels, channel = (k0 + done) % channels;
         count = channels - channel < depth - done ? channels - channel : depth - done;
+        count = count < most ? count : most;
         for (int i = 0; i < n; i++)
-            rows[i] = tap_row(p, at[i], tap) + channel;
+            rows[i] = hyv_gemm_wide(f, buffer + i * HYV_GEMM_STRETCH, p->x, tap_row(p, at[i], tap),
+                                    channel, count);
         f->transpose(out + done / f->fold * width, width, rows, n, count);
     }
 }

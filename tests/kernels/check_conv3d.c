@@ -120,6 +120,7 @@ static void one(const rig *r, hyv_grid grid, hyv_grid kernel, hyv_grid stride, i
              (int)grid.h, (int)grid.w, (int)c.skipped, (int)kernel.t, (int)kernel.h, (int)kernel.w,
              (int)stride.t, (int)stride.h, (int)stride.w, (int)in, (int)out);
     rig_compare(r, what, &y, run, &c, want, error);
+    rig_compare_narrowed(r, what, &y, run, &c, &c.x, &x);
     free(want);
     free(error);
     rig_free(&x);

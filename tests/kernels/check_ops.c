@@ -192,6 +192,9 @@ static void refuse_conv3d(door *o)
     REFUSED(conv3d, y, o->x, &w, ((hyv_grid){-1, -2, 3}), kernel, one);
     REFUSED(conv3d, hyv_cols(o->x, 0, 2), o->x, &w, grid, kernel, one);
     REFUSED(conv3d, y, hyv_cols(o->x, 0, 4), &w, grid, kernel, one);
+    hyv_mat half = o->x;
+    half.type = HYV_BF16; /* only where products are in bf16 */
+    REFUSED(conv3d, y, half, &w, grid, kernel, one);
 }
 
 static void refuse_attention(door *o)

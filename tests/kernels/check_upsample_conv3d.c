@@ -134,6 +134,7 @@ static void one(const rig *r, hyv_grid grid, bool time, int64_t in, int64_t out,
     snprintf(what, sizeof(what), "upsample_conv3d %dx%dx%d%s channels %d to %d", (int)grid.t,
              (int)grid.h, (int)grid.w, time ? " in time" : "", (int)in, (int)out);
     rig_compare(r, what, &y, run, &c, want, error);
+    rig_compare_narrowed(r, what, &y, run, &c, &c.x, &x);
     free(want);
     free(error);
     rig_mat *const all[] = {&x, &w, &y, &stored, &bias, &scale};

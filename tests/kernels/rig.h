@@ -217,6 +217,40 @@ static inline void rig_compare(const rig *r, const char *what, const rig_mat *y,
     rig_free(&first);
 }
 
+/* A copy in bf16. */
+static inline rig_mat rig_narrowed(const rig_mat *x)
+{
+    rig_mat half = rig_new(x->m.rows, x->m.cols, x->m.ld > x->m.cols, HYV_BF16);
+    for (int64_t i = 0; i < x->m.rows; i++)
+        for (int64_t j = 0; j < x->m.cols; j++)
+            ((uint16_t *)half.m.data)[i * half.m.ld + j] = hyv_f32_to_bf16(*rig_at(x->m, i, j));
+    return half;
+}
+
+/* With products in bf16 an operand that is bf16 gives the same bytes as one that is to become so:
+ * *operand, which `arg` holds, is x. */
+static inline void rig_compare_narrowed(const rig *r, const char *what, const rig_mat *y,
+                                        rig_op *op, void *arg, hyv_mat *operand, const rig_mat *x)
+{
+    if (r->precision != HYV_PRODUCTS_BF16)
+        return;
+    rig_mat half = rig_narrowed(x);
+    for (int i = 0; i < r->count; i++) {
+        rig_mat wide = rig_copy(y), narrow = rig_copy(y);
+        op(r->be[i], wide.m, arg);
+        *operand = half.m;
+        op(r->be[i], narrow.m, arg);
+        *operand = x->m;
+        CHECK_MSG(hyv_backend_error(r->be[i]) == 0, "%s of bf16, %s: error %d", what, r->name[i],
+                  hyv_backend_error(r->be[i]));
+        CHECK_MSG(memcmp(wide.block, narrow.block, wide.bytes) == 0,
+                  "%s, %s: other bytes of an operand in bf16", what, r->name[i]);
+        rig_free(&wide);
+        rig_free(&narrow);
+    }
+    rig_free(&half);
+}
+
 static inline double *rig_doubles(int64_t count)
 {
     double *d = calloc((size_t)count + 1, sizeof(*d));
