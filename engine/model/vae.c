@@ -138,14 +138,14 @@ typedef struct window {
 
 enum {
     REACH = 2,         /* frames */
-    CHUNK_FRAMES = 2,  /* at hand at least, so that few are moved along, */
-    CHUNK_ROWS = 16384 /* and voxels, so that a convolution has enough for all threads */
+    CHUNK_ROWS = 16384 /* voxels at hand at least, so that a convolution has enough for all threads,
+                          in whole frames */
 };
 
 static int64_t chunk_rows(const hyv_vae_forward *f)
 {
-    const int64_t frame = f->grid.h * f->grid.w, enough = (CHUNK_ROWS + frame - 1) / frame;
-    return (enough > CHUNK_FRAMES ? enough : CHUNK_FRAMES) * frame;
+    const int64_t frame = f->grid.h * f->grid.w;
+    return (CHUNK_ROWS + frame - 1) / frame * frame;
 }
 
 static int64_t least(int64_t a, int64_t b)

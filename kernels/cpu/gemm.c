@@ -152,17 +152,19 @@ static int64_t pass_cols(int64_t cols, int64_t depth)
     return round_up((cols + passes - 1) / passes, HYV_GEMM_NR_MAX);
 }
 
-/* Rows of the left operand packed at once. */
-static int64_t chunk_rows(const hyv_gemm_functions *f, int64_t rows)
+/* Rows of the left operand packed at once: more of them where they are short. */
+static int64_t chunk_rows(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
 {
-    const int64_t chunks = f->chunk ? (rows + f->chunk - 1) / f->chunk : 1;
+    const int64_t fitting = least(HYV_GEMM_CHUNK / depth, HYV_GEMM_SHORT_ROWS);
+    const int64_t most = fitting > f->chunk ? fitting : f->chunk;
+    const int64_t chunks = f->chunk ? (rows + most - 1) / most : 1;
     return round_up((rows + chunks - 1) / chunks, f->mr);
 }
 
 /* Elements of them: whole blocks, as many as the memory for them holds. */
 static int64_t chunk_depth(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
 {
-    const int64_t blocks = HYV_GEMM_CHUNK / (chunk_rows(f, rows) * f->depth);
+    const int64_t blocks = HYV_GEMM_CHUNK / (chunk_rows(f, rows, depth) * f->depth);
     const int64_t most = blocks > 1 ? blocks * f->depth : f->depth;
     const int64_t passes = f->chunk ? (depth + most - 1) / most : 1;
     return least(round_up((depth + passes - 1) / passes, f->depth), depth);
@@ -182,7 +184,7 @@ static size_t panels_floats(const hyv_gemm_functions *f, int64_t rows, int64_t c
 static size_t sums_floats(const hyv_gemm_functions *f, int64_t rows, int64_t cols, int64_t depth)
 {
     if (is_shared_by_cols(f, rows, cols, depth))
-        return (size_t)(chunk_rows(f, rows) * f->nr);
+        return (size_t)(chunk_rows(f, rows, depth) * f->nr);
     if (depth <= f->depth)
         return HYV_GEMM_MR_MAX * HYV_GEMM_NR_MAX;
     return (size_t)least((rows + HYV_GEMM_MR_MAX) * pass_cols(cols, depth), HYV_GEMM_SUMS);
@@ -383,7 +385,8 @@ static void multiply_panel(void *arg, int64_t index, int thread)
 static void share_cols(hyv_backend *be, job *g)
 {
     const hyv_gemm_call *c = g->call;
-    const int64_t rows = chunk_rows(g->f, c->rows), depth = chunk_depth(g->f, c->rows, g->elements);
+    const int64_t rows = chunk_rows(g->f, c->rows, g->elements),
+                  depth = chunk_depth(g->f, c->rows, g->elements);
     const int64_t across = round_up(c->cols, g->f->nr) / g->f->nr;
     const int64_t wanted = g->cpu->threads * TASKS_A_THREAD;
     for (g->i0 = 0; g->i0 < c->rows; g->i0 += rows) {
@@ -403,7 +406,7 @@ static size_t shared_floats(const hyv_gemm_functions *f, int64_t rows, int64_t c
 {
     const int64_t bias = round_up(cols, HYV_GEMM_NR_MAX);
     const int64_t packed = is_shared_by_cols(f, rows, cols, depth)
-                               ? chunk_rows(f, rows) * chunk_depth(f, rows, depth)
+                               ? chunk_rows(f, rows, depth) * chunk_depth(f, rows, depth)
                                : pass_cols(cols, depth) * least(depth, HYV_GEMM_DEPTH_PASS);
     return (size_t)(bias + packed);
 }

@@ -24,6 +24,7 @@ enum {
     HYV_GEMM_DEPTH_PASS = 4608, /* k packed at once of the right operand, */
     HYV_GEMM_PASS = 3145728,    /* floats of it packed at once, */
     HYV_GEMM_CHUNK = 1572864,   /* floats of the left packed at once where `chunk` is not 0, */
+    HYV_GEMM_SHORT_ROWS = 2048, /* rows of it at most, however short they are */
     HYV_GEMM_SUMS = 393216,     /* floats of sums a task at most */
     HYV_GEMM_ROWS =
         168, /* rows a task of the left at most: half of a 1 MiB L2 cache at full depth, */

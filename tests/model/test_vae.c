@@ -214,9 +214,9 @@ static double folded_tera(const hyv_vae *m, hyv_grid grid)
 }
 
 /* Peak activations: the input of the widest resnet, 2 C columns, C the narrowest width, in whose
- * place the branch and the shortcut stand; beside it either what it is doubled from, or four frames
- * of it that are normalised at a time with two of results. And the published number of operations
- * of one tile. */
+ * place the branch and the shortcut stand; beside it either what it is doubled from, or three
+ * frames of it that are normalised at a time with one of results. And the published number of
+ * operations of one tile. */
 static void check_dry(hyv_grid grid, double tera, double attention_tera)
 {
     static vae_fixture f;
@@ -225,8 +225,7 @@ static void check_dry(hyv_grid grid, double tera, double attention_tera)
     free(decode(&f, NULL, grid, NULL));
     const hyv_grid pictures = hyv_vae_pictures(&RELEASED, grid);
     const int64_t voxels = hyv_grid_rows(pictures), frame = pictures.h * pictures.w;
-    const int64_t small = (pictures.t + 1) / 2 * frame / 4 * 256,
-                  some = frame * (4 * 256 + 2 * 128);
+    const int64_t small = (pictures.t + 1) / 2 * frame / 4 * 256, some = frame * (3 * 256 + 128);
     const double least =
         (double)(voxels * (256 + 3) + (small > some ? small : some) + hyv_grid_rows(grid) * 16) *
         sizeof(float);

@@ -192,7 +192,7 @@ static size_t dry_arena(const hyv_vae_config *config, hyv_grid grid)
 }
 
 /* Peak activations as derived from the first resnets: input and branch of C columns, C the
- * narrowest width, and the frames of one of them that are normalised at a time, four at most. And
+ * narrowest width, and the frames of one of them that are normalised at a time, three at most. And
  * the published number of operations. */
 static void check_dry(hyv_grid grid, double tera, double attention_tera)
 {
@@ -202,7 +202,7 @@ static void check_dry(hyv_grid grid, double tera, double attention_tera)
     formula_encoder(&f, &m, &RELEASED);
     free(encode(&f, &m, NULL, grid, NULL));
     const int64_t latents = hyv_grid_rows(hyv_vae_latents(&RELEASED, grid));
-    const int64_t voxels = hyv_grid_rows(grid), frames = grid.t < 4 ? grid.t : 4;
+    const int64_t voxels = hyv_grid_rows(grid), frames = grid.t < 3 ? grid.t : 3;
     const int64_t columns = voxels * (2 * 128 + 3) + frames * grid.h * grid.w * 128;
     const double least = (double)(columns + latents * 32) * sizeof(float);
     const double got = (double)f.be->stats.arena_bytes_max;
