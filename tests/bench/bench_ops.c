@@ -509,6 +509,13 @@ static double run_sgemm(const bench *b, const bench_case *c, const operands *o)
     return (double)rows / (double)c->rows;
 }
 
+/* OpenBLAS's threads go on looking for work for some 30 ms; whoever runs then shares his cores. */
+static void let_sleep(void)
+{
+    const struct timespec pause = {.tv_nsec = 100000000};
+    nanosleep(&pause, NULL);
+}
+
 static double gflop(const bench_case *c)
 {
     if (c->kind == ATTENTION)
@@ -541,6 +548,7 @@ static void run_case(bench *b, const bench_case *c)
         const double t1 = clock_s(b->clock), part = run_sgemm(b, c, &o);
         theirs[i] = gflop(c) * part / (clock_s(b->clock) - t1);
         ratio[i] = ours[i] / theirs[i];
+        let_sleep();
     }
     const double rate = median(ours, b->reps);
     printf("%-42s %8.1f %6.1f %6.2f", c->name, rate, 100.0 * rate / b->peak[c->precision],
