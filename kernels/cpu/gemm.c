@@ -31,7 +31,7 @@ const float *hyv_gemm_wide(const hyv_gemm_functions *f, float *out, hyv_mat m, i
     const int64_t at = row * m.ld + first;
     if (m.type == HYV_F32)
         return (const float *)m.data + at;
-    f->decode(out, (const uint16_t *)m.data + at, HYV_BF16, count);
+    (f->wide ? f->wide : f)->decode(out, (const uint16_t *)m.data + at, HYV_BF16, count);
     return out;
 }
 

@@ -227,20 +227,24 @@ static inline rig_mat rig_narrowed(const rig_mat *x)
     return half;
 }
 
-/* With products in bf16 an operand that is bf16 gives the same bytes as one that is to become so:
- * *operand, which `arg` holds, is x. */
+/* With products in bf16 an operand that is stored so gives the same bytes as the same values in
+ * f32: *operand, which `arg` holds, is x, whose rounded values are taken. */
 static inline void rig_compare_narrowed(const rig *r, const char *what, const rig_mat *y,
                                         rig_op *op, void *arg, hyv_mat *operand, const rig_mat *x)
 {
     if (r->precision != HYV_PRODUCTS_BF16)
         return;
-    rig_mat half = rig_narrowed(x);
+    rig_mat half = rig_narrowed(x), rounded = rig_copy(x);
+    for (int64_t i = 0; i < x->m.rows; i++)
+        for (int64_t j = 0; j < x->m.cols; j++)
+            *rig_at(rounded.m, i, j) =
+                hyv_bf16_to_f32(((uint16_t *)half.m.data)[i * half.m.ld + j]);
     for (int i = 0; i < r->count; i++) {
         rig_mat wide = rig_copy(y), narrow = rig_copy(y);
+        *operand = rounded.m;
         op(r->be[i], wide.m, arg);
         *operand = half.m;
         op(r->be[i], narrow.m, arg);
-        *operand = x->m;
         CHECK_MSG(hyv_backend_error(r->be[i]) == 0, "%s of bf16, %s: error %d", what, r->name[i],
                   hyv_backend_error(r->be[i]));
         CHECK_MSG(memcmp(wide.block, narrow.block, wide.bytes) == 0,
@@ -248,7 +252,9 @@ static inline void rig_compare_narrowed(const rig *r, const char *what, const ri
         rig_free(&wide);
         rig_free(&narrow);
     }
+    *operand = x->m;
     rig_free(&half);
+    rig_free(&rounded);
 }
 
 static inline double *rig_doubles(int64_t count)
