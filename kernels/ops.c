@@ -366,7 +366,7 @@ void hyv_upsample(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, bool tim
 {
     const int64_t frames = time ? 2 * grid.t - 1 : grid.t;
     OPERATOR(upsample, 0.0, y, x, HYV_NO_MAT,
-             positive(grid) && active(be, y) && operand(be, x) && x.rows == hyv_grid_rows(grid) &&
+             positive(grid) && active(be, y) && active(be, x) && x.rows == hyv_grid_rows(grid) &&
                  y.rows == frames * grid.h * grid.w * 4 && y.cols == x.cols && apart(y, x),
              y, x, grid, time);
 }

@@ -37,7 +37,6 @@ static inline void fetch_early(const float *a, const float *b)
     _mm_prefetch(b + AHEAD * NR, _MM_HINT_T0);
     _mm_prefetch(b + AHEAD * NR + LANES, _MM_HINT_T0);
     _mm_prefetch(a + 2 * AHEAD * MR, _MM_HINT_T0);
-    (void)a, (void)b;
 }
 
 #define SIMD_HEIGHTS 14

@@ -430,8 +430,7 @@ static void test_interrupt_in_task(void)
 }
 
 /* The same for products: a task is left after one of its many blocks of k, without results. Poll 20
- * is behind those of packing and before the last of the first tasks, whatever the instruction set.
- */
+ * is behind those of packing and before the last of the first tasks. */
 static void test_interrupt_in_product(void)
 {
     enum { ROWS_MANY = 60, OUT = 16, DEPTH = 20000, POLL = 20 };
@@ -605,10 +604,41 @@ static void test_counts(void)
     hyv_backend_close(&be);
 }
 
+/* Where products are in bf16 convolutions take what is stored so, and nothing else does. */
+static void test_half_operand(const char *name)
+{
+    const hyv_backend_config config = {.threads = 1, .isa = "c", .precision = HYV_PRODUCTS_BF16};
+    const hyv_grid grid = {1, 2, 2}, unit = {1, 1, 1};
+    hyv_backend *be = NULL;
+    CHECK(hyv_backend_open(&be, name, &config) == 0);
+    CHECK(hyv_arena_resize(be, 1 << 16) == 0);
+    const hyv_mat half = hyv_new_operand(be, 4, 8), x = hyv_new(be, 4, 8), y = hyv_new(be, 16, 8);
+    const hyv_mat weight = hyv_new(be, 8, 27 * 8), statistics = hyv_new(be, HYV_STATISTICS, 8);
+    const hyv_weight W = {.w = weight}, w = {.w = hyv_cols(weight, 0, 8)};
+    CHECK(half.type == HYV_BF16 && x.type == HYV_F32);
+    if (strcmp(name, "cpu") == 0) {
+        memset(x.data, 0, 4 * 8 * sizeof(float));
+        memset(weight.data, 0, 8 * 27 * 8 * sizeof(float));
+        memset(statistics.data, 0, HYV_STATISTICS * 8 * sizeof(float));
+    }
+    hyv_normalise_silu(be, half, x, statistics);
+    hyv_conv3d(be, hyv_rows(y, 0, 4), half, &w, grid, unit, unit);
+    hyv_upsample_conv3d(be, y, half, &W, grid, false);
+    CHECK(hyv_backend_error(be) == 0);
+    hyv_upsample(be, y, half, grid, false);
+    CHECK(hyv_backend_error(be) == -EINVAL);
+    hyv_backend_reset(be);
+    hyv_linear(be, hyv_rows(y, 0, 4), half, &w);
+    CHECK(hyv_backend_error(be) == -EINVAL);
+    hyv_backend_close(&be);
+}
+
 int main(void)
 {
     test_refusals("cpu");
     test_refusals("null");
+    test_half_operand("cpu");
+    test_half_operand("null");
     test_sticky();
     test_interrupt();
     test_interrupt_in_task();
