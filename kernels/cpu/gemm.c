@@ -392,7 +392,7 @@ static void share_cols(hyv_backend *be, job *g)
     for (g->i0 = 0; g->i0 < c->rows; g->i0 += rows) {
         g->rows = least(rows, c->rows - g->i0);
         const int64_t down = round_up(g->rows, g->f->mr) / g->f->mr;
-        g->row_tasks = least((wanted + across - 1) / across, down);
+        g->row_tasks = c->once ? 1 : least((wanted + across - 1) / across, down);
         for (g->k0 = 0; g->k0 < g->elements && !be->err; g->k0 += depth) {
             g->depth = least(depth, g->elements - g->k0);
             hyv_pool_run(be, down, pack_left_panel, g);

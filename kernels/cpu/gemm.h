@@ -136,6 +136,7 @@ typedef struct hyv_gemm_call {
     hyv_pack *pack_left;
     const void *right; /* [cols, depth] */
     hyv_pack *pack_right;
+    bool once;         /* pack_right keeps count: it may pack an element only once */
     const float *bias; /* [cols], or NULL for 0 */
     hyv_mat y;
     /* Where row `row` of the product goes; NULL: to the row of y with that number. */

@@ -153,6 +153,7 @@ void hyv_cpu_linear_int8(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight
                                 .pack_left = pack_left,
                                 .right = &p,
                                 .pack_right = pack_right,
+                                .once = true,
                                 .y = y,
                                 .finish = finish};
     hyv_gemm(be, &call);
