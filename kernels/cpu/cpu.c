@@ -22,6 +22,7 @@
 #include "gemm_int8.h"
 #include "rows.h"
 
+enum { LARGE_PAGE = 2 << 20, LARGE = 2 * LARGE_PAGE };
 enum { ALIGNMENT = 64, ROWS_GRAIN = 16384, DEFAULT_CACHE = 512 << 10 };
 
 static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512bf16", "amx"};
@@ -131,6 +132,18 @@ bool hyv_cpu_has_int8(hyv_int8_kind kind, hyv_isa isa)
     }
 }
 
+/* An eighth of the third cache, which others may share, within what was measured to be worth it. */
+static int64_t chunk_floats(void)
+{
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+    const int64_t floats = (int64_t)sysconf(_SC_LEVEL3_CACHE_SIZE) / 8 / (int64_t)sizeof(float);
+#else
+    const int64_t floats = 0;
+#endif
+    const int64_t least = floats < HYV_GEMM_CHUNK ? HYV_GEMM_CHUNK : floats;
+    return least < HYV_GEMM_CHUNK_MAX ? least : HYV_GEMM_CHUNK_MAX;
+}
+
 int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_functions **gemm)
 {
     const int err = choose_isa(config->isa, isa, config);
@@ -140,6 +153,8 @@ int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_fu
     if (!*gemm)
         return -ENOMEM;
     **gemm = hyv_gemm_for(*isa, config->precision);
+    if ((*gemm)->chunk)
+        (*gemm)->chunk = chunk_floats();
     if (config->precision != HYV_PRODUCTS_INT8)
         return 0;
     hyv_int8_kind kind = HYV_INT8_KINDS - 1;
@@ -153,14 +168,27 @@ int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_fu
 /* ---- memory -----------------------------------------------------------------------------------
  */
 
+/* Large blocks in large pages: operands are read a few bytes of many rows at a time, and looking up
+ * a page for each costs more than reading them. A kernel that has none to give, gives small ones.
+ */
+static void *new_block(size_t bytes)
+{
+    const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (rounded < LARGE)
+        return aligned_alloc(ALIGNMENT, rounded);
+    void *p = aligned_alloc(LARGE_PAGE, rounded);
+    if (p)
+        madvise(p, rounded, MADV_HUGEPAGE);
+    return p;
+}
+
 /* The size stands in front of the address that is handed out. */
 static void *cpu_alloc(hyv_backend *be, size_t bytes)
 {
     (void)be;
     if (bytes > SIZE_MAX - 2 * ALIGNMENT)
         return NULL;
-    const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    char *p = aligned_alloc(ALIGNMENT, rounded + ALIGNMENT);
+    char *p = new_block(bytes + ALIGNMENT);
     if (!p)
         return NULL;
     memcpy(p, &bytes, sizeof(bytes));
@@ -182,15 +210,14 @@ void *hyv_cpu_scratch(hyv_backend *be, hyv_scratch *s, size_t bytes)
         return s->data;
     free(s->data);
     s->bytes = 0;
-    const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    s->data = aligned_alloc(ALIGNMENT, rounded);
+    s->data = new_block(bytes);
     if (!s->data) {
         char line[128];
         snprintf(line, sizeof(line), "out of memory: %zu bytes for an operator to work in", bytes);
         hyv_fail(be, -ENOMEM, line);
         return NULL;
     }
-    s->bytes = rounded;
+    s->bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     return s->data;
 }
 

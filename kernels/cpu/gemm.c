@@ -155,8 +155,9 @@ static int64_t pass_cols(int64_t cols, int64_t depth)
 /* Rows of the left operand packed at once: more of them where they are short. */
 static int64_t chunk_rows(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
 {
-    const int64_t fitting = least(HYV_GEMM_CHUNK / depth, HYV_GEMM_SHORT_ROWS);
-    const int64_t most = fitting > f->chunk ? fitting : f->chunk;
+    const int64_t fitting = least(f->chunk / depth, HYV_GEMM_SHORT_ROWS);
+    const int64_t wanted = f->chunk / HYV_GEMM_CHUNK_DEPTH;
+    const int64_t most = fitting > wanted ? fitting : wanted;
     const int64_t chunks = f->chunk ? (rows + most - 1) / most : 1;
     return round_up((rows + chunks - 1) / chunks, f->mr);
 }
@@ -164,7 +165,7 @@ static int64_t chunk_rows(const hyv_gemm_functions *f, int64_t rows, int64_t dep
 /* Elements of them: whole blocks, as many as the memory for them holds. */
 static int64_t chunk_depth(const hyv_gemm_functions *f, int64_t rows, int64_t depth)
 {
-    const int64_t blocks = HYV_GEMM_CHUNK / (chunk_rows(f, rows, depth) * f->depth);
+    const int64_t blocks = f->chunk / (chunk_rows(f, rows, depth) * f->depth);
     const int64_t most = blocks > 1 ? blocks * f->depth : f->depth;
     const int64_t passes = f->chunk ? (depth + most - 1) / most : 1;
     return least(round_up((depth + passes - 1) / passes, f->depth), depth);

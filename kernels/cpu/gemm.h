@@ -23,9 +23,12 @@ enum {
     HYV_GEMM_DEPTH = 768,       /* k a block at most */
     HYV_GEMM_DEPTH_PASS = 4608, /* k packed at once of the right operand, */
     HYV_GEMM_PASS = 3145728,    /* floats of it packed at once, */
-    HYV_GEMM_CHUNK = 1572864,   /* floats of the left packed at once where `chunk` is not 0, */
-    HYV_GEMM_SHORT_ROWS = 2048, /* rows of it at most, however short they are */
-    HYV_GEMM_SUMS = 393216,     /* floats of sums a task at most */
+    HYV_GEMM_CHUNK =
+        1572864, /* floats of the left packed at once for threads that share columns, */
+    HYV_GEMM_CHUNK_MAX = 6291456, /* or so many with a larger third cache; */
+    HYV_GEMM_CHUNK_DEPTH = 3072,  /* rows of so many elements make the fewest rows of it, */
+    HYV_GEMM_SHORT_ROWS = 2048,   /* and so many the most, however short they are */
+    HYV_GEMM_SUMS = 393216,       /* floats of sums a task at most */
     HYV_GEMM_ROWS =
         168, /* rows a task of the left at most: half of a 1 MiB L2 cache at full depth, */
     HYV_GEMM_ROWS_MAX = 320,   /* or of a 2 MiB one */
@@ -38,14 +41,14 @@ enum {
 
 typedef struct hyv_gemm_functions {
     int mr, nr;
-    int depth; /* elements a block, <= HYV_GEMM_DEPTH: long, so that loading and storing sums is
-                  cheap */
-    int rows;  /* a task of the left at most, where a cache holds them, <= HYV_GEMM_ROWS_MAX */
-    int chunk; /* rows of the left packed at once for threads that share the columns; 0: these share
-                  the rows, unless there are few */
-    int fold;  /* k in an element of a panel: 1, or 2 for pairs of bf16 */
-    int unit;  /* panels are multiples of so many elements deep: 1, or those of a tile */
-    int grain; /* k at whose multiples a stretch that transpose is called for must begin */
+    int depth;     /* elements a block, <= HYV_GEMM_DEPTH: long, so that loading and storing sums is
+                      cheap */
+    int rows;      /* a task of the left at most, where a cache holds them, <= HYV_GEMM_ROWS_MAX */
+    int64_t chunk; /* floats of the left packed at once for threads that share the columns; 0: these
+                      share the rows, unless there are few */
+    int fold;      /* k in an element of a panel: 1, or 2 for pairs of bf16 */
+    int unit;      /* panels are multiples of so many elements deep: 1, or those of a tile */
+    int grain;     /* k at whose multiples a stretch that transpose is called for must begin */
     /* c[rows, nr] += a * b over `depth` elements; a [depth, mr] of which `rows` <= mr are used, b
      * [depth, nr]. With `start` [nr] the sums begin there instead of at c. */
     void (*kernel)(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,

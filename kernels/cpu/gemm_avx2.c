@@ -9,7 +9,7 @@
 
 #include <immintrin.h>
 
-enum { MR = 6, NR = 16, LANES = 8, DEPTH = 384, CHUNK = 512 };
+enum { MR = 6, NR = 16, LANES = 8, DEPTH = 384 };
 enum { AHEAD = 16, STEPS = 2 }; /* k: fetched early; multiplied a turn */
 
 typedef __m256 vector;
@@ -148,7 +148,7 @@ const hyv_gemm_functions hyv_gemm_avx2 = {.mr = MR,
                                           .depth = DEPTH,
                                           .fold = 1,
                                           .rows = HYV_GEMM_ROWS,
-                                          .chunk = CHUNK,
+                                          .chunk = HYV_GEMM_CHUNK,
                                           .unit = 1,
                                           .grain = 1,
                                           .kernel = kernel,
