@@ -11,6 +11,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "attention_amx.h"
 #include "gemm.h"
 #include "rows.h"
 
@@ -239,6 +240,10 @@ static size_t packed_floats(const hyv_gemm_functions *f, int64_t k_rows, int64_t
 size_t hyv_cpu_attention_scratch(const hyv_gemm_functions *gemm, int64_t k_rows, int64_t head_dim,
                                  int threads)
 {
+#if defined(__x86_64__)
+    if (hyv_gemm_is_tiled(gemm))
+        return hyv_attention_amx_scratch(k_rows, head_dim, threads);
+#endif
     return (packed_floats(gemm, k_rows, head_dim) +
             (size_t)threads * space_floats(gemm, head_dim)) *
            sizeof(float);
@@ -248,6 +253,12 @@ void hyv_cpu_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat
                        int64_t causal)
 {
     hyv_cpu *cpu = hyv_cpu_of(be);
+#if defined(__x86_64__)
+    if (hyv_gemm_is_tiled(cpu->gemm)) {
+        hyv_attention_amx(be, y, q, k, v, heads, causal);
+        return;
+    }
+#endif
     attention a = {
         .be = be, .cpu = cpu, .f = cpu->gemm, .y = y, .q = q, .k = k, .v = v, .causal = causal};
     a.d = q.cols / heads;

@@ -113,6 +113,12 @@ static inline int64_t hyv_gemm_elements(const hyv_gemm_functions *f, int64_t dep
     return (depth + unit - 1) / unit * f->unit;
 }
 
+/* Whether products are of tiles (gemm_amx.c). */
+static inline bool hyv_gemm_is_tiled(const hyv_gemm_functions *f)
+{
+    return f->unit > 1;
+}
+
 static inline const hyv_gemm_functions *hyv_gemm_left(const hyv_gemm_functions *f)
 {
     return f->left ? f->left : f;

@@ -1,0 +1,11 @@
+/* attention.c's version for products in tiles of bf16. */
+#ifndef HYV_CPU_ATTENTION_AMX_H
+#define HYV_CPU_ATTENTION_AMX_H
+
+#include "gemm.h"
+
+void hyv_attention_amx(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat v, int heads,
+                       int64_t causal);
+size_t hyv_attention_amx_scratch(int64_t k_rows, int64_t head_dim, int threads);
+
+#endif
