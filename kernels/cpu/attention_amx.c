@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum { SIDE = 16, PANEL = 32, GRAIN = 32, LANES = 16 }; /* GRAIN: k of a tile */
-enum { QUERIES = 64, KEYS = 256, STOP_BLOCKS = 4 };     /* the last: until a task looks up */
+enum { QUERIES = 128, KEYS = 256, STOP_BLOCKS = 2 };    /* the last: until a task looks up */
 enum { ROW_BYTES = 64, PANEL_BYTES = 2 * ROW_BYTES };   /* of a row of tiles, of right panels */
 
 typedef struct attention {
@@ -35,9 +35,9 @@ typedef struct attention {
 /* What a thread works in. */
 typedef struct space {
     float *q;       /* [QUERIES / PANEL, pairs / SIDE, PANEL, SIDE]: left panels */
-    float *scores;  /* [QUERIES, KEYS] */
+    float *scores;  /* [QUERIES / PANEL, KEYS / PANEL, PANEL, PANEL] */
     float *weights; /* [QUERIES / PANEL, KEYS / GRAIN, PANEL, SIDE]: left panels */
-    float *y;       /* [QUERIES, wide] */
+    float *y;       /* [wide / PANEL, QUERIES, PANEL] */
     float *sums;    /* [QUERIES, LANES] */
     float *top;     /* [QUERIES] */
     float *buffer;  /* the packer's */
@@ -79,6 +79,17 @@ static space lay_out(const attention *a, int thread)
 static int64_t keys_floats(const attention *a)
 {
     return KEYS * a->pairs;
+}
+
+/* Where query `row` of a task stands in the scores, and in y. */
+static float *scores_of(const space *s, int64_t row)
+{
+    return s->scores + row / PANEL * (PANEL * KEYS) + row % PANEL * PANEL;
+}
+
+static float *result_of(const space *s, int64_t row)
+{
+    return s->y + row * PANEL;
 }
 
 static float *packed_block(const attention *a, int64_t index)
@@ -131,23 +142,23 @@ static void pack_block(void *arg, int64_t index, int thread)
  */
 
 /* c[PANEL, PANEL] = a * b, or += without `fresh`; a [pairs / SIDE, PANEL, SIDE], b [pairs, PANEL].
- */
+ * Results lie close together, as rows far apart push each other out of the first cache. */
 static inline __attribute__((always_inline)) void multiply(const bool fresh, int64_t pairs,
-                                                           const float *a, const float *b, float *c,
-                                                           int64_t ldc)
+                                                           const float *a, const float *b, float *c)
 {
-    const int64_t stride = ldc * (int64_t)sizeof(float);
+    float *low = c + SIDE * PANEL;
     if (fresh) {
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
         _tile_zero(3);
     } else {
-        _tile_loadd(0, c, stride);
-        _tile_loadd(1, c + SIDE, stride);
-        _tile_loadd(2, c + SIDE * ldc, stride);
-        _tile_loadd(3, c + SIDE * ldc + SIDE, stride);
+        _tile_loadd(0, c, PANEL_BYTES);
+        _tile_loadd(1, c + SIDE, PANEL_BYTES);
+        _tile_loadd(2, low, PANEL_BYTES);
+        _tile_loadd(3, low + SIDE, PANEL_BYTES);
     }
+#pragma GCC unroll 1
     for (int64_t k = 0; k < pairs; k += SIDE, a += SIDE * PANEL, b += SIDE * PANEL) {
         _tile_loadd(6, b, PANEL_BYTES);
         _tile_loadd(4, a, ROW_BYTES);
@@ -158,10 +169,10 @@ static inline __attribute__((always_inline)) void multiply(const bool fresh, int
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    _tile_stored(0, c, stride);
-    _tile_stored(1, c + SIDE, stride);
-    _tile_stored(2, c + SIDE * ldc, stride);
-    _tile_stored(3, c + SIDE * ldc + SIDE, stride);
+    _tile_stored(0, c, PANEL_BYTES);
+    _tile_stored(1, c + SIDE, PANEL_BYTES);
+    _tile_stored(2, low, PANEL_BYTES);
+    _tile_stored(3, low + SIDE, PANEL_BYTES);
 }
 
 static void score(const attention *a, const space *s, int64_t rows, const float *k, int64_t keys)
@@ -169,7 +180,7 @@ static void score(const attention *a, const space *s, int64_t rows, const float 
     for (int64_t j = 0; j < keys; j += PANEL)
         for (int64_t i = 0; i < rows; i += PANEL)
             multiply(true, a->pairs, s->q + i * a->pairs, k + j * a->pairs,
-                     s->scores + i * KEYS + j, KEYS);
+                     scores_of(s, i) + j * PANEL);
 }
 
 static void add_values(const attention *a, const space *s, int64_t rows, const float *v,
@@ -178,11 +189,11 @@ static void add_values(const attention *a, const space *s, int64_t rows, const f
     const int64_t pairs = whole(keys, GRAIN) / 2;
     for (int64_t c = 0; c < a->wide; c += PANEL, v += KEYS / 2 * PANEL)
         for (int64_t i = 0; i < rows; i += PANEL) {
-            float *y = s->y + i * a->wide + c;
+            float *y = result_of(s, i) + c * QUERIES;
             if (fresh)
-                multiply(true, pairs, s->weights + i * (KEYS / 2), v, y, a->wide);
+                multiply(true, pairs, s->weights + i * (KEYS / 2), v, y);
             else
-                multiply(false, pairs, s->weights + i * (KEYS / 2), v, y, a->wide);
+                multiply(false, pairs, s->weights + i * (KEYS / 2), v, y);
         }
 }
 
@@ -222,9 +233,11 @@ static float raise_top(const attention *a, const space *s, int64_t row, __m512 s
 {
     const float before = s->top[row], now = _mm512_reduce_max_ps(scores);
     const __m512 factor = exp2_roughly(_mm512_set1_ps((before - now) * a->scale));
-    float *y = s->y + row * a->wide, *sum = s->sums + row * LANES;
-    for (int64_t c = 0; c < a->wide && !fresh; c += LANES)
-        _mm512_storeu_ps(y + c, _mm512_mul_ps(_mm512_loadu_ps(y + c), factor));
+    float *y = result_of(s, row), *sum = s->sums + row * LANES;
+    for (int64_t c = 0; c < a->wide && !fresh; c += PANEL, y += QUERIES * PANEL) {
+        _mm512_storeu_ps(y, _mm512_mul_ps(_mm512_loadu_ps(y), factor));
+        _mm512_storeu_ps(y + LANES, _mm512_mul_ps(_mm512_loadu_ps(y + LANES), factor));
+    }
     if (!fresh)
         _mm512_storeu_ps(sum, _mm512_mul_ps(_mm512_loadu_ps(sum), factor));
     return now;
@@ -234,12 +247,12 @@ static float raise_top(const attention *a, const space *s, int64_t row, __m512 s
  * of 32. */
 static void softmax_row(const attention *a, const space *s, int64_t row, int64_t keys, bool fresh)
 {
-    const float *scores = s->scores + row * KEYS;
+    const float *scores = scores_of(s, row);
     float *out = s->weights + row / PANEL * (PANEL * KEYS / 2) + row % PANEL * SIDE;
     __m512 high[2] = {_mm512_set1_ps(-INFINITY), _mm512_set1_ps(-INFINITY)};
-    for (int64_t j = 0; j < keys; j += 2 * LANES) {
-        high[0] = most(high[0], _mm512_loadu_ps(scores + j));
-        high[1] = most(high[1], _mm512_loadu_ps(scores + j + LANES));
+    for (int64_t j = 0; j < keys; j += PANEL) {
+        high[0] = most(high[0], _mm512_loadu_ps(scores + j * PANEL));
+        high[1] = most(high[1], _mm512_loadu_ps(scores + j * PANEL + LANES));
     }
     high[0] = most(high[0], high[1]);
     const __m512 limit = _mm512_set1_ps(s->top[row] + 8.0f / a->scale);
@@ -249,9 +262,9 @@ static void softmax_row(const attention *a, const space *s, int64_t row, int64_t
     __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     if (!fresh)
         sum[0] = _mm512_loadu_ps(s->sums + row * LANES);
-    for (int64_t j = 0; j < keys; j += 2 * LANES, out += PANEL * SIDE) {
-        const __m512 x = _mm512_sub_ps(_mm512_loadu_ps(scores + j), top);
-        const __m512 z = _mm512_sub_ps(_mm512_loadu_ps(scores + j + LANES), top);
+    for (int64_t j = 0; j < keys; j += PANEL, out += PANEL * SIDE) {
+        const __m512 x = _mm512_sub_ps(_mm512_loadu_ps(scores + j * PANEL), top);
+        const __m512 z = _mm512_sub_ps(_mm512_loadu_ps(scores + j * PANEL + LANES), top);
         const __m512 low = exp2_roughly(_mm512_mul_ps(x, scale));
         const __m512 next = exp2_roughly(_mm512_mul_ps(z, scale));
         sum[0] = _mm512_add_ps(sum[0], low);
@@ -265,10 +278,10 @@ static void softmax_row(const attention *a, const space *s, int64_t row, int64_t
 static void mask(const attention *a, const space *s, int64_t query, int64_t row, int64_t first,
                  int64_t keys)
 {
-    float *scores = s->scores + row * KEYS;
+    float *scores = scores_of(s, row);
     const int64_t seen = visible(a, query) - first;
     for (int64_t j = seen > 0 ? seen : 0; j < keys; j++)
-        scores[j] = -INFINITY;
+        scores[j / PANEL * (PANEL * PANEL) + j % PANEL] = -INFINITY;
 }
 
 /* ---- tasks ------------------------------------------------------------------------------------
@@ -293,11 +306,11 @@ static void write_row(const attention *a, const space *s, int64_t row, float *y)
 {
     const __m512 factor =
         _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(_mm512_loadu_ps(s->sums + row * LANES)));
-    const float *from = s->y + row * a->wide;
     for (int64_t c = 0; c < a->d; c += LANES) {
+        const float *from = result_of(s, row) + c / PANEL * (QUERIES * PANEL) + c % PANEL;
         const int64_t left = a->d - c;
         const __mmask16 there = left >= LANES ? 0xffff : (__mmask16)((1u << left) - 1);
-        _mm512_mask_storeu_ps(y + c, there, _mm512_mul_ps(_mm512_loadu_ps(from + c), factor));
+        _mm512_mask_storeu_ps(y + c, there, _mm512_mul_ps(_mm512_loadu_ps(from), factor));
     }
 }
 

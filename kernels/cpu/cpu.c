@@ -22,7 +22,7 @@
 #include "gemm_int8.h"
 #include "rows.h"
 
-enum { LARGE_PAGE = 2 << 20, LARGE = 2 * LARGE_PAGE };
+enum { LARGE_PAGE = 2 << 20 };
 enum { ALIGNMENT = 64, ROWS_GRAIN = 16384, DEFAULT_CACHE = 512 << 10 };
 
 static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512bf16", "amx"};
@@ -174,7 +174,7 @@ int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_fu
 static void *new_block(size_t bytes)
 {
     const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    if (rounded < LARGE)
+    if (rounded < LARGE_PAGE)
         return aligned_alloc(ALIGNMENT, rounded);
     void *p = aligned_alloc(LARGE_PAGE, rounded);
     if (p)
