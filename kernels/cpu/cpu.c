@@ -153,6 +153,7 @@ int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_fu
     if (!*gemm)
         return -ENOMEM;
     **gemm = hyv_gemm_for(*isa, config->precision);
+    (*gemm)->beside = chunk_floats();
     if ((*gemm)->chunk)
         (*gemm)->chunk = chunk_floats();
     if (config->precision != HYV_PRODUCTS_INT8)
@@ -161,6 +162,7 @@ int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_fu
     while (!hyv_cpu_has_int8(kind, *isa))
         kind--;
     (*gemm)[1] = hyv_gemm_int8_for(kind);
+    (*gemm)[1].beside = chunk_floats();
     (*gemm)->int8 = *gemm + 1;
     return 0;
 }

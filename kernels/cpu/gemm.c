@@ -76,7 +76,8 @@ typedef struct job {
     hyv_cpu *cpu;
     float *start;      /* bias of all columns, padded to whole panels */
     int64_t elements;  /* of a panel over the whole depth */
-    float *packed;     /* a part of the right or of the left operand */
+    float *packed;     /* a part of the right or of the left operand, */
+    float *beside;     /* of the left one beside the right one's, or NULL */
     int64_t j0, cols;  /* of that part: columns, */
     int64_t i0, rows;  /* or rows, */
     int64_t k0, depth; /* and elements of panels */
@@ -150,6 +151,31 @@ static int64_t pass_cols(int64_t cols, int64_t depth)
     const int64_t most = room / HYV_GEMM_NR_MAX * HYV_GEMM_NR_MAX;
     const int64_t passes = (cols + most - 1) / most;
     return round_up((cols + passes - 1) / passes, HYV_GEMM_NR_MAX);
+}
+
+/* Columns a task at most, where its sums would be too many otherwise; one row of tasks has `tall`
+ * panels. */
+static int64_t column_tasks(const hyv_gemm_functions *f, int64_t tall, int64_t cols)
+{
+    const int64_t room = HYV_GEMM_SUMS / (tall * f->mr * f->nr), wide = (cols + f->nr - 1) / f->nr;
+    return (wide + room - 1) / room;
+}
+
+/* Elements packed at once where threads share rows. The left operand is packed beside the right one
+ * where tasks would otherwise pack the same rows several times, and where so much of it fits. */
+static int64_t pass_depth(const hyv_gemm_functions *f, int64_t rows, int64_t cols, int64_t depth,
+                          bool *beside)
+{
+    const int64_t tall = (least(rows, f->rows) + f->mr - 1) / f->mr,
+                  across = pass_cols(cols, depth);
+    const int64_t fitting = f->beside / round_up(rows, f->mr) / f->depth * f->depth;
+    const int64_t most = least(depth, HYV_GEMM_DEPTH_PASS);
+    *beside = (across < cols || column_tasks(f, tall, across) > 1) &&
+              fitting >= least(depth, HYV_GEMM_BESIDE_DEPTH);
+    if (!*beside || fitting >= most)
+        return most;
+    const int64_t passes = (depth + fitting - 1) / fitting;
+    return round_up((depth + passes - 1) / passes, f->depth);
 }
 
 /* Rows of the left operand packed at once: more of them where they are short. */
@@ -255,6 +281,25 @@ static void fetch_part(const float *panel, int64_t floats, int64_t index, int64_
         __builtin_prefetch(panel + i, 0, 2);
 }
 
+/* A block of k of the left panel of row i; that of the next rows follows, so that a kernel that
+ * fetches ahead fetches what comes next. */
+static float *packed_left(const job *g, int64_t i, int64_t k, int64_t depth)
+{
+    float *all = g->beside ? g->beside : g->packed;
+    return all + k * round_up(g->rows, g->f->mr) + i * depth;
+}
+
+static void pack_left_panel(void *arg, int64_t index, int thread)
+{
+    const job *g = arg;
+    const int64_t i = index * g->f->mr, rows = least(g->f->mr, g->rows - i);
+    for (int64_t k = 0; k < g->depth; k += g->f->depth) {
+        const int64_t depth = least(g->f->depth, g->depth - k);
+        pack_left(g, packed_left(g, i, k, depth), g->i0 + i, rows, g->k0 + k, depth,
+                  thread_space(g, thread).buffer);
+    }
+}
+
 /* Rows [i0, i1) times columns [j0, j1) of the packed part, one block of k after the other. */
 static void multiply_block(void *arg, int64_t index, int thread)
 {
@@ -272,7 +317,8 @@ static void multiply_block(void *arg, int64_t index, int thread)
     hyv_gemm_begin(g->f);
     for (int64_t k = 0; k < g->depth && !hyv_pool_stopped(g->be, thread); k += g->f->depth) {
         const int64_t depth = least(g->f->depth, g->depth - k);
-        for (int64_t i = i0; i < i1; i += mr)
+        const float *left = g->beside ? packed_left(g, i0, k, depth) : s.panels;
+        for (int64_t i = i0; i < i1 && !g->beside; i += mr)
             pack_left(g, s.panels + (i - i0) * depth, i, least(mr, i1 - i), g->k0 + k, depth,
                       s.buffer);
         float *tile = s.sums;
@@ -288,7 +334,7 @@ static void multiply_block(void *arg, int64_t index, int thread)
                                  .depth = depth};
                 if (j + nr < j1)
                     fetch_part(right + nr * g->depth, nr * depth, (i - i0) / mr, panels);
-                multiply_tile(g, &p, s.panels + (i - i0) * depth, right, tile);
+                multiply_tile(g, &p, left + (i - i0) * depth, right, tile);
             }
         }
     }
@@ -308,49 +354,36 @@ static int64_t block_rows(const hyv_cpu *cpu, const hyv_gemm_functions *f)
  * many. */
 static void plan_tasks(job *g, int64_t cols)
 {
-    const int mr = g->f->mr, nr = g->f->nr;
+    const int mr = g->f->mr;
     const int64_t panels = round_up(g->call->rows, mr) / mr, most = block_rows(g->cpu, g->f) / mr;
     const int64_t threads = g->cpu->threads, wanted = threads * TASKS_A_THREAD;
     const int64_t needed = round_up((panels + most - 1) / most, threads);
     const bool more = needed > wanted || g->f->unit > 1;
     g->row_tasks = least(panels, more ? needed : wanted);
-    const int64_t tall = (panels + g->row_tasks - 1) / g->row_tasks, wide = (cols + nr - 1) / nr;
-    const int64_t room = HYV_GEMM_SUMS / (tall * mr * nr);
+    const int64_t tall = (panels + g->row_tasks - 1) / g->row_tasks;
     const int64_t enough = (wanted + g->row_tasks - 1) / g->row_tasks;
-    const int64_t fitting = (wide + room - 1) / room;
+    const int64_t fitting = column_tasks(g->f, tall, cols);
     g->col_tasks = enough > fitting ? enough : fitting;
 }
 
 static void share_rows(hyv_backend *be, job *g)
 {
     const hyv_gemm_call *c = g->call;
+    bool beside;
     const int64_t cols = pass_cols(c->cols, g->elements);
+    const int64_t depth = pass_depth(g->f, c->rows, c->cols, g->elements, &beside);
     plan_tasks(g, cols);
-    for (g->j0 = 0; g->j0 < c->cols; g->j0 += cols) {
-        g->cols = least(cols, c->cols - g->j0);
-        for (g->k0 = 0; g->k0 < g->elements && !be->err; g->k0 += HYV_GEMM_DEPTH_PASS) {
-            g->depth = least(HYV_GEMM_DEPTH_PASS, g->elements - g->k0);
+    g->rows = c->rows;
+    g->beside = beside ? g->packed + cols * depth : NULL;
+    for (g->k0 = 0; g->k0 < g->elements; g->k0 += depth) {
+        g->depth = least(depth, g->elements - g->k0);
+        if (beside)
+            hyv_pool_run(be, round_up(g->rows, g->f->mr) / g->f->mr, pack_left_panel, g);
+        for (g->j0 = 0; g->j0 < c->cols && !be->err; g->j0 += cols) {
+            g->cols = least(cols, c->cols - g->j0);
             hyv_pool_run(be, round_up(g->cols, g->f->nr) / g->f->nr, pack_right_panel, g);
             hyv_pool_run(be, g->row_tasks * g->col_tasks, multiply_block, g);
         }
-    }
-}
-
-/* A block of k of the left panel of row i; that of the next rows follows, so that a kernel that
- * fetches ahead fetches what comes next. */
-static float *packed_left(const job *g, int64_t i, int64_t k, int64_t depth)
-{
-    return g->packed + k * round_up(g->rows, g->f->mr) + i * depth;
-}
-
-static void pack_left_panel(void *arg, int64_t index, int thread)
-{
-    const job *g = arg;
-    const int64_t i = index * g->f->mr, rows = least(g->f->mr, g->rows - i);
-    for (int64_t k = 0; k < g->depth; k += g->f->depth) {
-        const int64_t depth = least(g->f->depth, g->depth - k);
-        pack_left(g, packed_left(g, i, k, depth), g->i0 + i, rows, g->k0 + k, depth,
-                  thread_space(g, thread).buffer);
     }
 }
 
@@ -406,10 +439,12 @@ static void share_cols(hyv_backend *be, job *g)
 static size_t shared_floats(const hyv_gemm_functions *f, int64_t rows, int64_t cols, int64_t depth)
 {
     const int64_t bias = round_up(cols, HYV_GEMM_NR_MAX);
-    const int64_t packed = is_shared_by_cols(f, rows, cols, depth)
-                               ? chunk_rows(f, rows, depth) * chunk_depth(f, rows, depth)
-                               : pass_cols(cols, depth) * least(depth, HYV_GEMM_DEPTH_PASS);
-    return (size_t)(bias + packed);
+    if (is_shared_by_cols(f, rows, cols, depth))
+        return (size_t)(bias + chunk_rows(f, rows, depth) * chunk_depth(f, rows, depth));
+    bool beside;
+    const int64_t deep = pass_depth(f, rows, cols, depth, &beside);
+    const int64_t left = beside ? round_up(rows, f->mr) : 0;
+    return (size_t)(bias + (pass_cols(cols, depth) + left) * deep);
 }
 
 size_t hyv_gemm_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t cols, int64_t depth,

@@ -28,6 +28,7 @@ enum {
     HYV_GEMM_CHUNK_MAX = 6291456, /* or so many with a larger third cache; */
     HYV_GEMM_CHUNK_DEPTH = 3072,  /* rows of so many elements make the fewest rows of it, */
     HYV_GEMM_SHORT_ROWS = 2048,   /* and so many the most, however short they are */
+    HYV_GEMM_BESIDE_DEPTH = 1536, /* elements of the left packed beside the right at least */
     HYV_GEMM_SUMS = 393216,       /* floats of sums a task at most */
     HYV_GEMM_ROWS =
         168, /* rows a task of the left at most: half of a 1 MiB L2 cache at full depth, */
@@ -46,9 +47,10 @@ typedef struct hyv_gemm_functions {
     int rows;      /* a task of the left at most, where a cache holds them, <= HYV_GEMM_ROWS_MAX */
     int64_t chunk; /* floats of the left packed at once for threads that share the columns; 0: these
                       share the rows, unless there are few */
-    int fold;      /* k in an element of a panel: 1, or 2 for pairs of bf16 */
-    int unit;      /* panels are multiples of so many elements deep: 1, or those of a tile */
-    int grain;     /* k at whose multiples a stretch that transpose is called for must begin */
+    int64_t beside; /* floats of the left packed beside the right at most, where they share rows */
+    int fold;       /* k in an element of a panel: 1, or 2 for pairs of bf16 */
+    int unit;       /* panels are multiples of so many elements deep: 1, or those of a tile */
+    int grain;      /* k at whose multiples a stretch that transpose is called for must begin */
     /* c[rows, nr] += a * b over `depth` elements; a [depth, mr] of which `rows` <= mr are used, b
      * [depth, nr]. With `start` [nr] the sums begin there instead of at c. */
     void (*kernel)(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
