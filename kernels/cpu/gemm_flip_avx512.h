@@ -32,6 +32,8 @@ static inline void flip(__m512 r[LANES])
 }
 
 #ifndef FLIP_ALONE
+enum { ROW_AHEAD = 512 }; /* bytes: so many rows at once are more than a processor foresees */
+
 /* Up to 16 rows; whole vectors of k, then one with zeros for what is not there. */
 static inline void transpose_rows(float *out, int width, const float *const *in, int n, int lanes,
                                   int64_t depth)
@@ -41,8 +43,11 @@ static inline void transpose_rows(float *out, int width, const float *const *in,
     int64_t k = 0;
     for (; k + STRETCH <= depth; k += STRETCH, out += LANES * width) {
 #pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
+        for (int i = 0; i < LANES; i++) {
+            if (i < n)
+                _mm_prefetch((const char *)(in[i] + k) + ROW_AHEAD, _MM_HINT_T0);
             r[i] = i < n ? gather(in[i] + k, STRETCH) : _mm512_setzero_ps();
+        }
         flip(r);
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++)
