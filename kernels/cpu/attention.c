@@ -68,6 +68,14 @@ static space lay_out(const attention *a, int thread)
     return s;
 }
 
+/* Rows of a panel where `rows` make several: a last one of a row or two would take as long as one
+ * of many. */
+static int64_t height(int64_t rows, int64_t mr)
+{
+    const int64_t panels = (rows + mr - 1) / mr;
+    return (rows + panels - 1) / panels;
+}
+
 /* Floats of a packed block of keys or of values, whole panels of any height. */
 static int64_t keys_floats(const hyv_gemm_functions *f, int64_t d)
 {
@@ -108,12 +116,13 @@ static void pack_block(void *arg, int64_t index, int thread)
     const hyv_mat v = hyv_cols(hyv_rows(a->v, first, keys), a->head * a->d, a->d);
     float *to_k = packed_block(a, index), *to_v = to_k + keys_floats(f, a->d);
     float *buffer = lay_out(a, thread).buffer;
-    for (int64_t i = 0; i < keys; i += mr)
-        hyv_gemm_pack(left, hyv_pack_mat, 0, &k, to_k + i * d, mr, i, (int)least(mr, keys - i), 0,
-                      a->d, buffer);
-    for (int64_t c = 0; c < a->d; c += mr)
-        hyv_gemm_pack(left, pack_values, 1, &v, to_v + c * across, mr, c, (int)least(mr, a->d - c),
-                      0, keys, buffer);
+    const int64_t tall = height(keys, mr), wide = height(a->d, mr);
+    for (int64_t i = 0; i < keys; i += tall, to_k += mr * d)
+        hyv_gemm_pack(left, hyv_pack_mat, 0, &k, to_k, mr, i, (int)least(tall, keys - i), 0, a->d,
+                      buffer);
+    for (int64_t c = 0; c < a->d; c += wide, to_v += mr * across)
+        hyv_gemm_pack(left, pack_values, 1, &v, to_v, mr, c, (int)least(wide, a->d - c), 0, keys,
+                      buffer);
 }
 
 /* Keys that query row i may see. */
@@ -163,8 +172,9 @@ static void key_block(const attention *a, const space *s, int64_t row, int64_t a
     const int64_t d = hyv_gemm_elements(f, a->d), across = hyv_gemm_elements(f, keys);
     const float *k = packed_block(a, index), *v = k + keys_floats(f, a->d);
     float *y = s->y + at * a->d;
-    for (int64_t i = 0; i < keys; i += mr)
-        f->kernel((int)least(mr, keys - i), d, k + i * d, s->q + at * d, s->scores + i * nr, nr,
+    const int64_t tall = height(keys, mr), wide = height(a->d, mr);
+    for (int64_t i = 0; i < keys; i += tall, k += mr * d)
+        f->kernel((int)least(tall, keys - i), d, k, s->q + at * d, s->scores + i * nr, nr,
                   s->zeros);
     mask(a, s->scores, row, first, keys);
     softmax(a, s, at, keys);
@@ -173,8 +183,8 @@ static void key_block(const attention *a, const space *s, int64_t row, int64_t a
         moved = moved || s->rescale[at + i] != 1.0f;
     if (moved)
         a->cpu->rows->scale_columns(y, a->d, nr, s->rescale + at);
-    for (int64_t c = 0; c < a->d; c += mr)
-        f->kernel((int)least(mr, a->d - c), across, v + c * across, s->weights, y + c * nr, nr,
+    for (int64_t c = 0; c < a->d; c += wide, v += mr * across)
+        f->kernel((int)least(wide, a->d - c), across, v, s->weights, y + c * nr, nr,
                   index == 0 ? s->zeros : NULL);
 }
 

@@ -1,5 +1,9 @@
 /* The row functions, compiled for AVX512. */
 #if defined(__x86_64__)
+#include <stdint.h>
+
+#include "softmax_avx512.h"
+
 #define ROWS_TABLE hyv_rows_avx512
 #include "rows_kernels.h"
 #else

@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "rows.h"
+#include "softmax_avx512.h"
 
 enum { PAIR_LANES = 16, PAIR_PARTS = 4 }; /* chains side by side hide the latency */
 

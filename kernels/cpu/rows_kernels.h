@@ -157,6 +157,7 @@ static void add(float *y, const float *x, const float *gate, int64_t n)
             y[i] += x[i];
 }
 
+#ifndef ROWS_SOFTMAX_COLUMNS
 /* 16 queries side by side; a query's sum is that of `sum`: 16 partial sums and the tree. */
 static inline void softmax_lanes(float *restrict s, int64_t keys, int width, float factor,
                                  float *restrict top, float *restrict total,
@@ -195,6 +196,7 @@ static void softmax_columns(float *s, int64_t keys, int width, float factor, flo
     for (int l = 0; l < width; l += LANES)
         softmax_lanes(s + l, keys, width, factor, top + l, total + l, rescale + l);
 }
+#endif
 
 static void scale_columns(float *restrict x, int64_t rows, int width, const float *restrict factor)
 {
