@@ -17,7 +17,9 @@
 
 /* Queries a task. Whether a block of keys is skipped is decided for all of them, whatever the width
  * of a tile, and a multiple of every width. */
-enum { QUERY_ROWS = 64, STOP_BLOCKS = 8 }; /* the latter: key blocks until a task looks up */
+enum { QUERY_ROWS = 128, STOP_BLOCKS = 4 }; /* the latter: key blocks until a task looks up */
+
+enum { PACKED_AT_ONCE = 1572864 }; /* floats; of one head there may be more */
 
 typedef struct attention {
     hyv_backend *be;
@@ -25,7 +27,8 @@ typedef struct attention {
     const hyv_gemm_functions *f;
     hyv_mat y, q, k, v;
     int64_t d, group, causal; /* d: head size; group: query heads a key head */
-    int64_t head;             /* of keys and values */
+    int64_t head, heads;      /* of keys and values: the first of those at once, how many */
+    int64_t blocks;           /* of keys */
     float *packed;            /* blocks of keys, values */
     float factor;
 } attention;
@@ -110,11 +113,12 @@ static void pack_block(void *arg, int64_t index, int thread)
     const attention *a = arg;
     const hyv_gemm_functions *f = a->f, *left = hyv_gemm_left(f);
     const int mr = f->mr;
-    const int64_t first = index * HYV_KEY_BLOCK, keys = least(HYV_KEY_BLOCK, a->k.rows - first);
+    const int64_t head = index % a->heads, block = index / a->heads;
+    const int64_t first = block * HYV_KEY_BLOCK, keys = least(HYV_KEY_BLOCK, a->k.rows - first);
     const int64_t d = hyv_gemm_elements(f, a->d), across = hyv_gemm_elements(f, keys);
-    const hyv_mat k = hyv_cols(hyv_rows(a->k, first, keys), a->head * a->d, a->d);
-    const hyv_mat v = hyv_cols(hyv_rows(a->v, first, keys), a->head * a->d, a->d);
-    float *to_k = packed_block(a, index), *to_v = to_k + keys_floats(f, a->d);
+    const hyv_mat k = hyv_cols(hyv_rows(a->k, first, keys), (a->head + head) * a->d, a->d);
+    const hyv_mat v = hyv_cols(hyv_rows(a->v, first, keys), (a->head + head) * a->d, a->d);
+    float *to_k = packed_block(a, head * a->blocks + block), *to_v = to_k + keys_floats(f, a->d);
     float *buffer = lay_out(a, thread).buffer;
     const int64_t tall = height(keys, mr), wide = height(a->d, mr);
     for (int64_t i = 0; i < keys; i += tall, to_k += mr * d)
@@ -163,14 +167,15 @@ static void softmax(const attention *a, const space *s, int64_t at, int64_t keys
         a->f->narrow(s->weights, s->scores, nr, keys);
 }
 
-/* One tile, whose first query is `row`, against block `index` of keys; `at` as above. */
-static void key_block(const attention *a, const space *s, int64_t row, int64_t at, int64_t index)
+/* One tile, whose first query is `row`, against block `index` of keys of a head; `at` as above. */
+static void key_block(const attention *a, const space *s, int64_t head, int64_t row, int64_t at,
+                      int64_t index)
 {
     const hyv_gemm_functions *f = a->f;
     const int mr = f->mr, nr = f->nr;
     const int64_t first = index * HYV_KEY_BLOCK, keys = least(HYV_KEY_BLOCK, a->k.rows - first);
     const int64_t d = hyv_gemm_elements(f, a->d), across = hyv_gemm_elements(f, keys);
-    const float *k = packed_block(a, index), *v = k + keys_floats(f, a->d);
+    const float *k = packed_block(a, head * a->blocks + index), *v = k + keys_floats(f, a->d);
     float *y = s->y + at * a->d;
     const int64_t tall = height(keys, mr), wide = height(a->d, mr);
     for (int64_t i = 0; i < keys; i += tall, k += mr * d)
@@ -206,12 +211,12 @@ static void query_rows(void *arg, int64_t index, int thread)
     const attention *a = arg;
     const int nr = a->f->nr;
     const int64_t blocks = (a->q.rows + QUERY_ROWS - 1) / QUERY_ROWS;
-    const int64_t head = a->head * a->group + index / blocks;
+    const int64_t head = index / blocks, col = (a->head * a->group + head) * a->d;
     const int64_t first = index % blocks * QUERY_ROWS;
     const int64_t rows = least(QUERY_ROWS, a->q.rows - first);
     const int64_t seen = visible(a, first + rows - 1);
     const int64_t d = hyv_gemm_elements(a->f, a->d);
-    const hyv_mat q = hyv_cols(hyv_rows(a->q, first, rows), head * a->d, a->d);
+    const hyv_mat q = hyv_cols(hyv_rows(a->q, first, rows), col, a->d);
     const space s = lay_out(a, thread);
     for (int i = 0; i < QUERY_ROWS; i++) {
         s.top[i] = -INFINITY;
@@ -227,12 +232,12 @@ static void query_rows(void *arg, int64_t index, int thread)
         if (stopped)
             break;
         for (int64_t at = 0; at < rows; at += nr)
-            key_block(a, &s, first + at, at, b);
+            key_block(a, &s, head / a->group, first + at, at, b);
     }
     hyv_gemm_end(a->f);
     if (stopped)
         return;
-    const hyv_mat y = hyv_cols(hyv_rows(a->y, first, rows), head * a->d, a->d);
+    const hyv_mat y = hyv_cols(hyv_rows(a->y, first, rows), col, a->d);
     for (int64_t at = 0; at < rows; at += nr)
         write_rows(a, &s, y, at);
 }
@@ -241,22 +246,29 @@ static void query_rows(void *arg, int64_t index, int thread)
  * ------------------------------------------------------------------------------
  */
 
-static size_t packed_floats(const hyv_gemm_functions *f, int64_t k_rows, int64_t d)
+/* Of one head. */
+static int64_t packed_floats(const hyv_gemm_functions *f, int64_t k_rows, int64_t d)
 {
     const int64_t blocks = (k_rows + HYV_KEY_BLOCK - 1) / HYV_KEY_BLOCK;
-    return (size_t)(blocks * (keys_floats(f, d) + values_floats(f, d)));
+    return blocks * (keys_floats(f, d) + values_floats(f, d));
+}
+
+int64_t hyv_attention_heads(int64_t packed, int64_t key_heads)
+{
+    const int64_t fitting = PACKED_AT_ONCE / packed;
+    return fitting < 1 ? 1 : least(fitting, key_heads);
 }
 
 size_t hyv_cpu_attention_scratch(const hyv_gemm_functions *gemm, int64_t k_rows, int64_t head_dim,
-                                 int threads)
+                                 int key_heads, int threads)
 {
 #if defined(__x86_64__)
     if (hyv_gemm_is_tiled(gemm))
-        return hyv_attention_amx_scratch(k_rows, head_dim, threads);
+        return hyv_attention_amx_scratch(k_rows, head_dim, key_heads, threads);
 #endif
-    return (packed_floats(gemm, k_rows, head_dim) +
-            (size_t)threads * space_floats(gemm, head_dim)) *
-           sizeof(float);
+    const int64_t packed = packed_floats(gemm, k_rows, head_dim);
+    return (size_t)(hyv_attention_heads(packed, key_heads) * packed) * sizeof(float) +
+           (size_t)threads * space_floats(gemm, head_dim) * sizeof(float);
 }
 
 void hyv_cpu_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat v, int heads,
@@ -273,13 +285,17 @@ void hyv_cpu_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat
         .be = be, .cpu = cpu, .f = cpu->gemm, .y = y, .q = q, .k = k, .v = v, .causal = causal};
     a.d = q.cols / heads;
     a.factor = 1.0f / sqrtf((float)a.d);
-    a.packed = hyv_cpu_scratch(be, &cpu->shared, packed_floats(a.f, k.rows, a.d) * sizeof(float));
+    a.blocks = (k.rows + HYV_KEY_BLOCK - 1) / HYV_KEY_BLOCK;
+    const int64_t key_heads = k.cols / a.d, packed = packed_floats(a.f, k.rows, a.d);
+    const int64_t most = hyv_attention_heads(packed, key_heads);
+    a.packed = hyv_cpu_scratch(be, &cpu->shared, (size_t)(most * packed) * sizeof(float));
     if (!a.packed || !hyv_cpu_scratch_all(be, space_floats(a.f, a.d) * sizeof(float)))
         return;
-    const int64_t key_heads = k.cols / a.d;
     a.group = heads / key_heads;
-    for (a.head = 0; a.head < key_heads && !be->err; a.head++) {
-        hyv_pool_run(be, (k.rows + HYV_KEY_BLOCK - 1) / HYV_KEY_BLOCK, pack_block, &a);
-        hyv_pool_run(be, a.group * ((q.rows + QUERY_ROWS - 1) / QUERY_ROWS), query_rows, &a);
+    const int64_t tasks = a.group * ((q.rows + QUERY_ROWS - 1) / QUERY_ROWS);
+    for (a.head = 0; a.head < key_heads && !be->err; a.head += most) {
+        a.heads = least(most, key_heads - a.head);
+        hyv_pool_run(be, a.heads * a.blocks, pack_block, &a);
+        hyv_pool_run(be, a.heads * tasks, query_rows, &a);
     }
 }

@@ -27,7 +27,8 @@ typedef struct attention {
     hyv_mat y, q, k, v;
     int64_t d, pairs, wide; /* of a head; pairs of d and d itself, filled up to whole tiles */
     int64_t group, causal;  /* query heads a key head */
-    int64_t head;           /* of keys and values */
+    int64_t head, heads;    /* of keys and values: the first of those at once, how many */
+    int64_t blocks;         /* of keys */
     float *packed;          /* blocks of keys, values */
     float scale;            /* of scores whose weights are powers of 2 */
 } attention;
@@ -128,10 +129,11 @@ static void pack_values(const attention *a, float *out, hyv_mat v)
 static void pack_block(void *arg, int64_t index, int thread)
 {
     const attention *a = arg;
-    const int64_t first = index * KEYS, keys = least(KEYS, a->k.rows - first);
-    const hyv_mat k = hyv_cols(hyv_rows(a->k, first, keys), a->head * a->d, a->d);
-    const hyv_mat v = hyv_cols(hyv_rows(a->v, first, keys), a->head * a->d, a->d);
-    float *to = packed_block(a, index), *buffer = lay_out(a, thread).buffer;
+    const int64_t head = index % a->heads, block = index / a->heads;
+    const int64_t first = block * KEYS, keys = least(KEYS, a->k.rows - first);
+    const hyv_mat k = hyv_cols(hyv_rows(a->k, first, keys), (a->head + head) * a->d, a->d);
+    const hyv_mat v = hyv_cols(hyv_rows(a->v, first, keys), (a->head + head) * a->d, a->d);
+    float *to = packed_block(a, head * a->blocks + block), *buffer = lay_out(a, thread).buffer;
     for (int64_t i = 0; i < keys; i += PANEL)
         hyv_gemm_pack(a->f, hyv_pack_mat, 0, &k, to + i * a->pairs, PANEL, i,
                       (int)least(PANEL, keys - i), 0, a->d, buffer);
@@ -287,13 +289,13 @@ static void mask(const attention *a, const space *s, int64_t query, int64_t row,
 /* ---- tasks ------------------------------------------------------------------------------------
  */
 
-/* `rows` queries, the first of which is `query`, against block `index` of keys. */
-static void key_block(const attention *a, const space *s, int64_t query, int64_t rows,
+/* `rows` queries, the first of which is `query`, against block `index` of keys of a head. */
+static void key_block(const attention *a, const space *s, int64_t head, int64_t query, int64_t rows,
                       int64_t index)
 {
     const int64_t first = index * KEYS, keys = least(KEYS, a->k.rows - first);
     const int64_t filled = whole(keys, PANEL);
-    const float *k = packed_block(a, index), *v = k + keys_floats(a);
+    const float *k = packed_block(a, head * a->blocks + index), *v = k + keys_floats(a);
     score(a, s, rows, k, keys);
     for (int64_t i = 0; i < rows; i++) {
         mask(a, s, query + i, i, first, filled);
@@ -319,11 +321,12 @@ static void query_rows(void *arg, int64_t index, int thread)
 {
     const attention *a = arg;
     const int64_t blocks = (a->q.rows + QUERIES - 1) / QUERIES;
-    const int64_t head = a->head * a->group + index / blocks, first = index % blocks * QUERIES;
+    const int64_t head = index / blocks, first = index % blocks * QUERIES;
+    const int64_t at = (a->head * a->group + head) * a->d;
     const int64_t rows = least(QUERIES, a->q.rows - first), filled = whole(rows, PANEL);
     const int64_t seen = visible(a, first + rows - 1);
-    const hyv_mat q = hyv_cols(hyv_rows(a->q, first, rows), head * a->d, a->d);
-    const hyv_mat y = hyv_cols(hyv_rows(a->y, first, rows), head * a->d, a->d);
+    const hyv_mat q = hyv_cols(hyv_rows(a->q, first, rows), at, a->d);
+    const hyv_mat y = hyv_cols(hyv_rows(a->y, first, rows), at, a->d);
     const space s = lay_out(a, thread);
     for (int i = 0; i < QUERIES; i++)
         s.top[i] = -INFINITY;
@@ -333,7 +336,7 @@ static void query_rows(void *arg, int64_t index, int thread)
     bool stopped = false;
     hyv_gemm_begin(a->f);
     for (int64_t b = 0; b * KEYS < seen && !stopped; b++) {
-        key_block(a, &s, first, filled, b);
+        key_block(a, &s, head / a->group, first, filled, b);
         stopped = b % STOP_BLOCKS == STOP_BLOCKS - 1 && hyv_pool_stopped(a->be, thread);
     }
     hyv_gemm_end(a->f);
@@ -344,15 +347,17 @@ static void query_rows(void *arg, int64_t index, int thread)
 /* ---- the operator -----------------------------------------------------------------------------
  */
 
-static size_t packed_floats(int64_t k_rows, int64_t d)
+/* Of one head. */
+static int64_t packed_floats(int64_t k_rows, int64_t d)
 {
-    return (size_t)(whole(k_rows, KEYS) * (whole(d, GRAIN) + whole(d, PANEL)) / 2);
+    return whole(k_rows, KEYS) * (whole(d, GRAIN) + whole(d, PANEL)) / 2;
 }
 
-size_t hyv_attention_amx_scratch(int64_t k_rows, int64_t head_dim, int threads)
+size_t hyv_attention_amx_scratch(int64_t k_rows, int64_t head_dim, int key_heads, int threads)
 {
-    return (packed_floats(k_rows, head_dim) + (size_t)threads * space_floats(head_dim)) *
-           sizeof(float);
+    const int64_t packed = packed_floats(k_rows, head_dim);
+    return (size_t)(hyv_attention_heads(packed, key_heads) * packed) * sizeof(float) +
+           (size_t)threads * space_floats(head_dim) * sizeof(float);
 }
 
 void hyv_attention_amx(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat v, int heads,
@@ -365,14 +370,18 @@ void hyv_attention_amx(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat
     a.pairs = whole(a.d, GRAIN) / 2;
     a.wide = whole(a.d, PANEL);
     a.scale = 1.44269504f / sqrtf((float)a.d);
-    a.packed = hyv_cpu_scratch(be, &cpu->shared, packed_floats(k.rows, a.d) * sizeof(float));
+    a.blocks = (k.rows + KEYS - 1) / KEYS;
+    const int64_t key_heads = k.cols / a.d, packed = packed_floats(k.rows, a.d);
+    const int64_t most = hyv_attention_heads(packed, key_heads);
+    a.packed = hyv_cpu_scratch(be, &cpu->shared, (size_t)(most * packed) * sizeof(float));
     if (!a.packed || !hyv_cpu_scratch_all(be, space_floats(a.d) * sizeof(float)))
         return;
-    const int64_t key_heads = k.cols / a.d;
     a.group = heads / key_heads;
-    for (a.head = 0; a.head < key_heads && !be->err; a.head++) {
-        hyv_pool_run(be, (k.rows + KEYS - 1) / KEYS, pack_block, &a);
-        hyv_pool_run(be, a.group * ((q.rows + QUERIES - 1) / QUERIES), query_rows, &a);
+    const int64_t tasks = a.group * ((q.rows + QUERIES - 1) / QUERIES);
+    for (a.head = 0; a.head < key_heads && !be->err; a.head += most) {
+        a.heads = least(most, key_heads - a.head);
+        hyv_pool_run(be, a.heads * a.blocks, pack_block, &a);
+        hyv_pool_run(be, a.heads * tasks, query_rows, &a);
     }
 }
 

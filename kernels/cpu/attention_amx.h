@@ -6,6 +6,10 @@
 
 void hyv_attention_amx(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat v, int heads,
                        int64_t causal);
-size_t hyv_attention_amx_scratch(int64_t k_rows, int64_t head_dim, int threads);
+size_t hyv_attention_amx_scratch(int64_t k_rows, int64_t head_dim, int key_heads, int threads);
+
+/* Key heads whose keys and values are packed at once, `packed` floats each: several where they are
+ * small, so that there are tasks for all threads, and rows are read in longer pieces. */
+int64_t hyv_attention_heads(int64_t packed, int64_t key_heads);
 
 #endif

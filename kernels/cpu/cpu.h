@@ -149,7 +149,7 @@ size_t hyv_cpu_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t row
 size_t hyv_cpu_upsample_conv3d_scratch(const struct hyv_gemm_functions *gemm, int64_t cols,
                                        int64_t channels, hyv_grid grid, bool time, int threads);
 size_t hyv_cpu_attention_scratch(const struct hyv_gemm_functions *gemm, int64_t k_rows,
-                                 int64_t head_dim, int threads);
+                                 int64_t head_dim, int key_heads, int threads);
 size_t hyv_cpu_group_norm_scratch(int64_t rows, int64_t cols, int groups, int threads);
 
 #endif

@@ -155,8 +155,9 @@ static void null_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv
                        .x = q,
                        .k = k,
                        .heads = heads});
-    count(be, hyv_cpu_attention_scratch(gemm, k.rows, q.cols / heads, 0),
-          hyv_cpu_attention_scratch(gemm, k.rows, q.cols / heads, 1));
+    const int64_t d = q.cols / heads;
+    count(be, hyv_cpu_attention_scratch(gemm, k.rows, d, (int)(k.cols / d), 0),
+          hyv_cpu_attention_scratch(gemm, k.rows, d, (int)(k.cols / d), 1));
 }
 
 static void null_layer_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_affine *affine,
