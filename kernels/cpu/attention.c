@@ -121,9 +121,12 @@ static void pack_block(void *arg, int64_t index, int thread)
     float *to_k = packed_block(a, head * a->blocks + block), *to_v = to_k + keys_floats(f, a->d);
     float *buffer = lay_out(a, thread).buffer;
     const int64_t tall = height(keys, mr), wide = height(a->d, mr);
-    for (int64_t i = 0; i < keys; i += tall, to_k += mr * d)
+    for (int64_t i = 0; i < keys; i += tall, to_k += mr * d) {
+        hyv_fetch_rows(k, i + tall, i + 2 * tall);
+        hyv_fetch_rows(v, i, i + tall);
         hyv_gemm_pack(left, hyv_pack_mat, 0, &k, to_k, mr, i, (int)least(tall, keys - i), 0, a->d,
                       buffer);
+    }
     for (int64_t c = 0; c < a->d; c += wide, to_v += mr * across)
         hyv_gemm_pack(left, pack_values, 1, &v, to_v, mr, c, (int)least(wide, a->d - c), 0, keys,
                       buffer);
@@ -222,6 +225,7 @@ static void query_rows(void *arg, int64_t index, int thread)
         s.top[i] = -INFINITY;
         s.sum[i] = s.zeros[i] = 0.0f;
     }
+    hyv_fetch_rows(q, 0, rows);
     for (int64_t at = 0; at < rows; at += nr)
         hyv_gemm_pack(a->f, hyv_pack_mat, 0, &q, s.q + at * d, nr, at, (int)least(nr, rows - at), 0,
                       a->d, s.buffer);
