@@ -96,7 +96,9 @@ typedef struct piece {
     int64_t i, j; /* first row and column */
     int rows;
     int64_t cols;
-    int64_t k, depth; /* elements of panels */
+    int64_t k, depth;  /* elements of panels */
+    const float *next; /* what may come nearer meanwhile, `pace` floats with every 16 elements, */
+    int64_t pace;      /* or 0 */
 } piece;
 
 static int64_t round_up(int64_t n, int64_t unit)
@@ -244,6 +246,15 @@ static float *row_of(const hyv_gemm_call *c, int64_t row)
     return c->place ? c->place(c->left, c->y, row) : hyv_row(c->y, row);
 }
 
+static void run_kernel(const hyv_gemm_functions *f, const piece *p, const float *a, const float *b,
+                       float *c, int64_t ldc, const float *start)
+{
+    if (f->kernel_fetching && p->pace)
+        f->kernel_fetching(p->rows, p->depth, a, b, c, ldc, start, p->next, p->pace);
+    else
+        f->kernel(p->rows, p->depth, a, b, c, ldc, start);
+}
+
 /* Multiplies two panels. Between the first and the last block of k the sums are in `tile` [mr, nr],
  * beside those of the tile that comes next: rows of y may lie whole pages apart, and lines of one
  * place in different pages push each other out of the first cache. */
@@ -255,12 +266,12 @@ static void multiply_tile(const job *g, const piece *p, const float *a, const fl
     const bool first = p->k == g->k0, last = p->k + p->depth == g->k0 + g->depth;
     const size_t bytes = (size_t)p->cols * sizeof(float);
     if (first && last && p->cols == nr && !c->place) {
-        g->f->kernel(p->rows, p->depth, a, b, hyv_row(c->y, p->i) + p->j, c->y.ld, start);
+        run_kernel(g->f, p, a, b, hyv_row(c->y, p->i) + p->j, c->y.ld, start);
         return;
     }
     for (int i = 0; i < p->rows && first && !start; i++)
         memcpy(tile + i * nr, row_of(c, p->i + i) + p->j, bytes);
-    g->f->kernel(p->rows, p->depth, a, b, tile, nr, start);
+    run_kernel(g->f, p, a, b, tile, nr, start);
     for (int i = 0; i < p->rows && last; i++)
         memcpy(row_of(c, p->i + i) + p->j, tile + i * nr, bytes);
 }
@@ -273,10 +284,18 @@ static void finish_rows(const job *g, int64_t first, int64_t end, int64_t col, i
         c->finish(c->left, row_of(c, i) + col, i, col, cols);
 }
 
-/* Asks for part `index` of `parts` of the panel that comes next: until the rows of a task have
- * passed it comes from the third cache, far too late. */
-static void fetch_part(const float *panel, int64_t floats, int64_t index, int64_t parts)
+/* Asks for part `index` of `parts` of the panel that comes next, or has the kernel ask for it:
+ * until the rows of a task have passed it comes from the third cache, far too late. */
+static void fetch_part(const hyv_gemm_functions *f, piece *p, const float *panel, int64_t index,
+                       int64_t parts)
 {
+    const int64_t floats = f->nr * p->depth, steps = (p->depth + FETCHED - 1) / FETCHED;
+    if (f->kernel_fetching) {
+        p->pace = round_up((f->nr * FETCHED + parts - 1) / parts, FETCHED);
+        p->next = panel + index * steps * p->pace;
+        p->pace = p->next < panel + floats ? p->pace : 0;
+        return;
+    }
     for (int64_t i = part(index, floats, parts); i < part(index + 1, floats, parts); i += FETCHED)
         __builtin_prefetch(panel + i, 0, 2);
 }
@@ -326,14 +345,14 @@ static void multiply_block(void *arg, int64_t index, int thread)
         for (int64_t j = j0; j < j1; j += nr) {
             const float *right = g->packed + j * g->depth + k * nr;
             for (int64_t i = i0; i < i1; i += mr, tile += next) {
-                const piece p = {.i = i,
-                                 .j = g->j0 + j,
-                                 .rows = (int)least(mr, i1 - i),
-                                 .cols = least(nr, j1 - j),
-                                 .k = g->k0 + k,
-                                 .depth = depth};
+                piece p = {.i = i,
+                           .j = g->j0 + j,
+                           .rows = (int)least(mr, i1 - i),
+                           .cols = least(nr, j1 - j),
+                           .k = g->k0 + k,
+                           .depth = depth};
                 if (j + nr < j1)
-                    fetch_part(right + nr * g->depth, nr * depth, (i - i0) / mr, panels);
+                    fetch_part(g->f, &p, right + nr * g->depth, (i - i0) / mr, panels);
                 multiply_tile(g, &p, left + (i - i0) * depth, right, tile);
             }
         }

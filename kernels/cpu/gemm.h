@@ -55,6 +55,10 @@ typedef struct hyv_gemm_functions {
      * [depth, nr]. With `start` [nr] the sums begin there instead of at c. */
     void (*kernel)(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
                    const float *start);
+    /* The same, while memory from `next` on comes nearer, `pace` floats with every 16 elements: all
+     * at once it would hold up the products. Or NULL. */
+    void (*kernel_fetching)(int rows, int64_t depth, const float *a, const float *b, float *c,
+                            int64_t ldc, const float *start, const float *next, int64_t pace);
     /* out[k * width + i] = in[i][k] for i < n <= width, 0 for n <= i < width; k < depth. Width is
      * mr or nr. With fold 2 in pairs: out [depth / 2 rounded up, width]. */
     void (*transpose)(float *out, int width, const float *const *in, int n, int64_t depth);

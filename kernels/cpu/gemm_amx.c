@@ -66,11 +66,13 @@ static inline __attribute__((always_inline)) void multiply_fours(const bool uppe
 }
 
 /* 16 or, if `both`, 32 rows: c += a * b, or start + a * b. Strides are bytes; with 0 all rows of a
- * tile are the same. The rows of c that mostly come next are fetched meanwhile. */
+ * tile are the same. The rows of c that mostly come next are fetched meanwhile,
+ * and `pace` floats from `ahead` with every tile. */
 static inline __attribute__((always_inline)) void multiply(const bool both, const bool fours,
                                                            int64_t depth, const float *a,
                                                            const float *b, float *c, int64_t ldc,
-                                                           const float *start)
+                                                           const float *start, const float *ahead,
+                                                           int64_t pace)
 {
     const int64_t stride = start ? 0 : ldc * (int64_t)sizeof(float), right = NR * sizeof(float);
     const float *low = start ? start : c + SIDE * ldc, *from = start ? start : c;
@@ -87,6 +89,9 @@ static inline __attribute__((always_inline)) void multiply(const bool both, cons
             __builtin_prefetch(next + SIDE, 1);
             next += ldc;
         }
+        for (int64_t i = 0; i < pace; i += SIDE)
+            __builtin_prefetch(ahead + i, 0, 2);
+        ahead += pace;
         _tile_loadd(4, a, ROW_BYTES);
         _tile_loadd(6, b, right);
         _tile_loadd(7, b + SIDE, right);
@@ -107,10 +112,11 @@ static inline __attribute__((always_inline)) void multiply(const bool both, cons
 
 static inline __attribute__((always_inline)) void run(const bool fours, int rows, int64_t depth,
                                                       const float *a, const float *b, float *c,
-                                                      int64_t ldc, const float *start)
+                                                      int64_t ldc, const float *start,
+                                                      const float *next, int64_t pace)
 {
     if (rows == MR) {
-        multiply(true, fours, depth, a, b, c, ldc, start);
+        multiply(true, fours, depth, a, b, c, ldc, start, next, pace);
         return;
     }
     float whole[MR * NR]; /* rows that are not c's are multiplied too, but not stored */
@@ -118,9 +124,9 @@ static inline __attribute__((always_inline)) void run(const bool fours, int rows
     for (int i = 0; i < rows && !start; i++)
         memcpy(whole + i * NR, c + i * ldc, NR * sizeof(float));
     if (rows > SIDE)
-        multiply(true, fours, depth, a, b, whole, NR, start);
+        multiply(true, fours, depth, a, b, whole, NR, start, next, pace);
     else
-        multiply(false, fours, depth, a, b, whole, NR, start);
+        multiply(false, fours, depth, a, b, whole, NR, start, next, pace);
     for (int i = 0; i < rows; i++)
         memcpy(c + i * ldc, whole + i * NR, NR * sizeof(float));
 }
@@ -128,13 +134,25 @@ static inline __attribute__((always_inline)) void run(const bool fours, int rows
 static void kernel_pairs(int rows, int64_t depth, const float *a, const float *b, float *c,
                          int64_t ldc, const float *start)
 {
-    run(false, rows, depth, a, b, c, ldc, start);
+    run(false, rows, depth, a, b, c, ldc, start, b, 0);
 }
 
 static void kernel_fours(int rows, int64_t depth, const float *a, const float *b, float *c,
                          int64_t ldc, const float *start)
 {
-    run(true, rows, depth, a, b, c, ldc, start);
+    run(true, rows, depth, a, b, c, ldc, start, b, 0);
+}
+
+static void pairs_fetching(int rows, int64_t depth, const float *a, const float *b, float *c,
+                           int64_t ldc, const float *start, const float *next, int64_t pace)
+{
+    run(false, rows, depth, a, b, c, ldc, start, next, pace);
+}
+
+static void fours_fetching(int rows, int64_t depth, const float *a, const float *b, float *c,
+                           int64_t ldc, const float *start, const float *next, int64_t pace)
+{
+    run(true, rows, depth, a, b, c, ldc, start, next, pace);
 }
 
 /* ---- left panels ------------------------------------------------------------------------------
@@ -214,6 +232,7 @@ void hyv_gemm_use_tiles(hyv_gemm_functions *f)
 {
     use_tiles(f);
     f->kernel = kernel_pairs;
+    f->kernel_fetching = pairs_fetching;
     f->left = &left_pairs;
 }
 
@@ -222,6 +241,7 @@ void hyv_gemm_use_int8_amx(hyv_gemm_functions *f)
     use_tiles(f);
     f->fold = 4;
     f->kernel = kernel_fours;
+    f->kernel_fetching = fours_fetching;
     f->left = &left_fours;
     f->bytes = &hyv_int8_bytes_avx512;
 }

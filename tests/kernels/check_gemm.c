@@ -138,6 +138,51 @@ static void test_large(const rig *r, int64_t rows, int64_t cols, int64_t depth,
     free(y);
 }
 
+enum { FEW_ROWS = 40, FEW_COLS = 70, FEW_DEPTH = 50 };
+
+typedef struct counted {
+    hyv_mat m;
+    int64_t packed[FEW_COLS]; /* elements of each row */
+} counted;
+
+static void count_and_pack(const void *operand, const hyv_gemm_functions *f, float *out, int width,
+                           int64_t first, int n, int64_t k0, int64_t depth, float *buffer)
+{
+    counted *c = (counted *)(uintptr_t)operand;
+    for (int i = 0; i < n; i++)
+        c->packed[first + i] += depth;
+    hyv_pack_mat(&c->m, f, out, width, first, n, k0, depth, buffer);
+}
+
+/* A packer that keeps count sees every element once, also where threads have more tasks than there
+ * are panels of columns. */
+static void test_once(const rig *r, check_random *random)
+{
+    float *x = randoms(FEW_ROWS * FEW_DEPTH, random), *w = randoms(FEW_COLS * FEW_DEPTH, random);
+    float *y = randoms(FEW_ROWS * FEW_COLS, random);
+    const hyv_mat left = {x, FEW_ROWS, FEW_DEPTH, FEW_DEPTH, HYV_F32};
+    for (int b = 0; b < r->count; b++) {
+        counted right = {.m = {w, FEW_COLS, FEW_DEPTH, FEW_DEPTH, HYV_F32}};
+        const hyv_gemm_call call = {.rows = FEW_ROWS,
+                                    .cols = FEW_COLS,
+                                    .depth = FEW_DEPTH,
+                                    .left = &left,
+                                    .pack_left = hyv_pack_mat,
+                                    .right = &right,
+                                    .pack_right = count_and_pack,
+                                    .once = true,
+                                    .y = {y, FEW_ROWS, FEW_COLS, FEW_COLS, HYV_F32}};
+        hyv_gemm(r->be[b], &call);
+        int bad = 0;
+        for (int j = 0; j < FEW_COLS; j++)
+            bad += right.packed[j] != FEW_DEPTH;
+        CHECK_MSG(bad == 0, "%s: %d rows were not packed once", r->name[b], bad);
+    }
+    free(x);
+    free(w);
+    free(y);
+}
+
 int main(void)
 {
     check_random random = {61};
@@ -152,6 +197,7 @@ int main(void)
         test_transpose(f, r.name[i], &random);
         test_decode(f, r.name[i], &random);
     }
+    test_once(&r, &random);
     test_large(&r, 58, 700, 4700, &random);
     test_large(&r, 150, 1030, 900, &random);
     test_large(&r, 190, 1025, 15300, &random); /* few enough rows: their panels are the larger */
