@@ -178,9 +178,10 @@ static void *new_block(size_t bytes)
     const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     if (rounded < LARGE_PAGE)
         return aligned_alloc(ALIGNMENT, rounded);
-    void *p = aligned_alloc(LARGE_PAGE, rounded);
-    if (p)
-        madvise(p, rounded, MADV_HUGEPAGE);
+    void *p = NULL;
+    if (posix_memalign(&p, LARGE_PAGE, rounded) != 0)
+        return NULL;
+    madvise(p, rounded, MADV_HUGEPAGE);
     return p;
 }
 

@@ -3,9 +3,10 @@
  * Two orders of loops. share_rows packs a part of the right operand once for all threads, which
  * then share the rows. share_cols packs rows of the left operand, and threads share the columns:
  * weights are packed by the thread that multiplies them at once, from its nearest cache. That is
- * the order for few rows (vectors, short texts); in f32 on AVX2 for any number of them, so many at
- * a time that the third cache holds them, as there the second packing of weights costs less than
- * waiting for panels that another core has written. Knows no operator.
+ * the order for few rows (vectors, short texts); in f32 on AVX2 and AVX-512 for any number of them,
+ * so many at a time that the third cache holds them, as there a second packing of weights costs
+ * less than waiting for panels that another core has written. Tiles of pairs are multiplied too
+ * fast for that: a task's rows have to come from the second cache. Knows no operator.
  */
 #include "gemm.h"
 
@@ -155,8 +156,8 @@ static int64_t pass_cols(int64_t cols, int64_t depth)
     return round_up((cols + passes - 1) / passes, HYV_GEMM_NR_MAX);
 }
 
-/* Columns a task at most, where its sums would be too many otherwise; one row of tasks has `tall`
- * panels. */
+/* Tasks that share the columns, so many that none has too many sums; a task has `tall` panels of
+ * rows. */
 static int64_t column_tasks(const hyv_gemm_functions *f, int64_t tall, int64_t cols)
 {
     const int64_t room = HYV_GEMM_SUMS / (tall * f->mr * f->nr), wide = (cols + f->nr - 1) / f->nr;

@@ -20,14 +20,13 @@
 enum {
     HYV_GEMM_MR_MAX = 32,
     HYV_GEMM_NR_MAX = 32,
-    HYV_GEMM_DEPTH = 768,       /* k a block at most */
-    HYV_GEMM_DEPTH_PASS = 4608, /* k packed at once of the right operand, */
-    HYV_GEMM_PASS = 3145728,    /* floats of it packed at once, */
-    HYV_GEMM_CHUNK =
-        1572864, /* floats of the left packed at once for threads that share columns, */
-    HYV_GEMM_CHUNK_MAX = 6291456, /* or so many with a larger third cache; */
-    HYV_GEMM_CHUNK_DEPTH = 3072,  /* rows of so many elements make the fewest rows of it, */
-    HYV_GEMM_SHORT_ROWS = 2048,   /* and so many the most, however short they are */
+    HYV_GEMM_DEPTH = 768,         /* k a block at most */
+    HYV_GEMM_DEPTH_PASS = 4608,   /* k packed at once of the right operand, */
+    HYV_GEMM_PASS = 3145728,      /* floats of it packed at once, */
+    HYV_GEMM_CHUNK = 1572864,     /* floats of the left packed at once, */
+    HYV_GEMM_CHUNK_MAX = 6291456, /* or up to so many with a larger third cache; */
+    HYV_GEMM_CHUNK_DEPTH = 3072,  /* by columns not fewer rows than it has of this depth, */
+    HYV_GEMM_SHORT_ROWS = 2048,   /* and not more than these, however short they are */
     HYV_GEMM_BESIDE_DEPTH = 1536, /* elements of the left packed beside the right at least */
     HYV_GEMM_SUMS = 393216,       /* floats of sums a task at most */
     HYV_GEMM_ROWS =
@@ -151,7 +150,7 @@ typedef struct hyv_gemm_call {
     hyv_pack *pack_left;
     const void *right; /* [cols, depth] */
     hyv_pack *pack_right;
-    bool once;         /* pack_right keeps count: it may pack an element only once */
+    bool once;         /* pack_right keeps count and may pack an element only once: chunk is 0 */
     const float *bias; /* [cols], or NULL for 0 */
     hyv_mat y;
     /* Where row `row` of the product goes; NULL: to the row of y with that number. */
