@@ -15,6 +15,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,7 +23,7 @@
 #include "../../kernels/half.h"
 #include "../check.h"
 
-enum { REPS_MAX = 99, HEADS = 24, HEAD_SIZE = 128, SGEMM_ROWS_MAX = 8192 };
+enum { REPS_MAX = 99, HEADS = 24, HEAD_SIZE = 128, SGEMM_ROWS_MAX = 8192, LARGE_PAGE = 2 << 20 };
 
 typedef enum kind { LINEAR, CONV3D, ATTENTION } kind;
 
@@ -406,18 +407,24 @@ static void measure_peak(bench *b, hyv_precision precision)
     b->peak[precision] = rate > b->peak[precision] ? rate : b->peak[precision];
 }
 
-static float *random_floats(size_t count)
+/* In small pages, as weights lie in a mapped file, or in large ones, as the backend keeps
+ * activations. */
+static float *random_floats(size_t count, bool large)
 {
     check_random r = {count};
-    float *v = aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64);
-    for (size_t i = 0; v && i < count; i++)
-        v[i] = check_random_float(&r);
+    void *v = NULL;
+    if (posix_memalign(&v, large ? LARGE_PAGE : 64, count * sizeof(float)) != 0)
+        return NULL;
+    if (large)
+        madvise(v, count * sizeof(float), MADV_HUGEPAGE);
+    for (size_t i = 0; i < count; i++)
+        ((float *)v)[i] = check_random_float(&r);
     return v;
 }
 
 static char *random_weight(hyv_type type, size_t count)
 {
-    float *v = random_floats(count);
+    float *v = random_floats(count, false);
     if (type == HYV_F32 || !v)
         return (char *)v;
     char *w = malloc(count * hyv_type_bytes(type));
@@ -443,17 +450,17 @@ static bool make_operands(operands *o, const bench_case *c, bool sgemm)
     const size_t rows = (size_t)c->rows, width = (size_t)HEADS * HEAD_SIZE;
     memset(o, 0, sizeof(*o));
     if (c->kind == ATTENTION) {
-        o->x = random_floats(3 * rows * width);
-        o->y = random_floats(rows * width);
-        o->c = random_floats(rows * rows);
+        o->x = random_floats(3 * rows * width, true);
+        o->y = random_floats(rows * width, true);
+        o->c = random_floats(rows * rows, true);
         return o->x && o->y && o->c;
     }
     const size_t gemm_rows = rows < SGEMM_ROWS_MAX ? rows : SGEMM_ROWS_MAX;
     const size_t gemm_x = gemm_rows * (size_t)depth_of(c), x = rows * (size_t)c->depth;
-    o->x = random_floats(sgemm && gemm_x > x ? gemm_x : x);
-    o->y = random_floats(rows * (size_t)c->cols);
-    o->c = random_floats(gemm_rows * (size_t)c->cols);
-    o->bias = random_floats((size_t)c->cols);
+    o->x = random_floats(sgemm && gemm_x > x ? gemm_x : x, true);
+    o->y = random_floats(rows * (size_t)c->cols, true);
+    o->c = random_floats(gemm_rows * (size_t)c->cols, true);
+    o->bias = random_floats((size_t)c->cols, true);
     o->w = random_weight(c->type, (size_t)(c->cols * depth_of(c)));
     return o->x && o->y && o->c && o->bias && o->w;
 }
