@@ -207,7 +207,7 @@ static void encode_q4_k(uint8_t *b, const float *x)
 {
     line lines[PARTS_Q4];
     float scale_most = 0.0f, minimum_most = 0.0f;
-    uint8_t sc[PARTS_Q4], m[PARTS_Q4], q[HYV_BLOCK_MAX];
+    uint8_t sc[PARTS_Q4], m[PARTS_Q4], q[HYV_BLOCK_MAX] = {0};
     for (int i = 0; i < PARTS_Q4; i++) {
         lines[i] = fit_line(x + 32 * i);
         scale_most = lines[i].scale > scale_most ? lines[i].scale : scale_most;

@@ -222,7 +222,9 @@ static void first_half(const hyv_vae_forward *f, const hyv_vae_resnet *r, const 
     const int64_t n = f->x.rows, step = chunk_rows(f);
     const hyv_mat statistics = statistics_of(f, f->x, &r->norm1);
     const bool in_place = p->side.data && in_one(f);
-    window w = in_place ? (window){.store = f->x} : new_window(f, r->in);
+    window w = {.store = f->x};
+    if (!in_place)
+        w = new_window(f, r->in);
     for (int64_t first = 0; first < n; first += step) {
         const int64_t rows = least(step, n - first);
         const hyv_mat x = hyv_rows(f->x, first, rows);
