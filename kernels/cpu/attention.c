@@ -6,7 +6,8 @@
  * k q^T come out of one product as the right operand of the next, v^T p^T, and the softmax runs
  * over 16 queries at a time. In bf16 all four operands are narrowed (gemm.h), scores, softmax and
  * sums stay f32. Keys and values of a head are packed once, as left operands, for all
- * queries. Each query's result depends on its own row alone; threads share out the queries.
+ * queries; where products are of tiles, attention_amx.c does it all. Each query's result depends on
+ * its own row alone; threads share out the queries.
  */
 #include <math.h>
 #include <string.h>
@@ -18,8 +19,6 @@
 /* Queries a task. Whether a block of keys is skipped is decided for all of them, whatever the width
  * of a tile, and a multiple of every width. */
 enum { QUERY_ROWS = 128, STOP_BLOCKS = 4 }; /* the latter: key blocks until a task looks up */
-
-enum { PACKED_AT_ONCE = 1572864 }; /* floats; of one head there may be more */
 
 typedef struct attention {
     hyv_backend *be;
@@ -107,11 +106,21 @@ static void pack_values(const void *operand, const hyv_gemm_functions *f, float 
     }
 }
 
+/* Asks for rows [first, end) of a matrix, as far as it has them: where a head's part of a row is
+ * read, the processor foresees nothing. */
+static void fetch_rows(hyv_mat m, int64_t first, int64_t end)
+{
+    enum { LINE = 16 }; /* floats */
+    for (int64_t i = first; i < end && i < m.rows; i++)
+        for (int64_t c = 0; c < m.cols; c += LINE)
+            __builtin_prefetch(hyv_row(m, i) + c);
+}
+
 /* Keys as left operand of k q^T, values as left operand of v^T p^T. */
 static void pack_block(void *arg, int64_t index, int thread)
 {
     const attention *a = arg;
-    const hyv_gemm_functions *f = a->f, *left = hyv_gemm_left(f);
+    const hyv_gemm_functions *f = a->f;
     const int mr = f->mr;
     const int64_t head = index % a->heads, block = index / a->heads;
     const int64_t first = block * HYV_KEY_BLOCK, keys = least(HYV_KEY_BLOCK, a->k.rows - first);
@@ -122,13 +131,13 @@ static void pack_block(void *arg, int64_t index, int thread)
     float *buffer = lay_out(a, thread).buffer;
     const int64_t tall = height(keys, mr), wide = height(a->d, mr);
     for (int64_t i = 0; i < keys; i += tall, to_k += mr * d) {
-        hyv_fetch_rows(k, i + tall, i + 2 * tall);
-        hyv_fetch_rows(v, i, i + tall);
-        hyv_gemm_pack(left, hyv_pack_mat, 0, &k, to_k, mr, i, (int)least(tall, keys - i), 0, a->d,
+        fetch_rows(k, i + tall, i + 2 * tall);
+        fetch_rows(v, i, i + tall);
+        hyv_gemm_pack(f, hyv_pack_mat, 0, &k, to_k, mr, i, (int)least(tall, keys - i), 0, a->d,
                       buffer);
     }
     for (int64_t c = 0; c < a->d; c += wide, to_v += mr * across)
-        hyv_gemm_pack(left, pack_values, 1, &v, to_v, mr, c, (int)least(wide, a->d - c), 0, keys,
+        hyv_gemm_pack(f, pack_values, 1, &v, to_v, mr, c, (int)least(wide, a->d - c), 0, keys,
                       buffer);
 }
 
@@ -158,10 +167,8 @@ static void softmax(const attention *a, const space *s, int64_t at, int64_t keys
     const hyv_row_functions *rows = a->cpu->rows;
     const int nr = a->f->nr;
     if (a->f->fold == 2) {
-        const int64_t there = (keys + 1) / 2, rest = hyv_gemm_elements(a->f, keys) - there;
         rows->softmax_pairs(s->weights, s->scores, keys, nr, a->factor, s->top + at, s->sum + at,
                             s->rescale + at);
-        memset(s->weights + there * nr, 0, (size_t)(rest * nr) * sizeof(float));
         return;
     }
     rows->softmax_columns(s->scores, keys, nr, a->factor, s->top + at, s->sum + at,
@@ -225,12 +232,11 @@ static void query_rows(void *arg, int64_t index, int thread)
         s.top[i] = -INFINITY;
         s.sum[i] = s.zeros[i] = 0.0f;
     }
-    hyv_fetch_rows(q, 0, rows);
+    fetch_rows(q, 0, rows);
     for (int64_t at = 0; at < rows; at += nr)
         hyv_gemm_pack(a->f, hyv_pack_mat, 0, &q, s.q + at * d, nr, at, (int)least(nr, rows - at), 0,
                       a->d, s.buffer);
     bool stopped = false;
-    hyv_gemm_begin(a->f);
     for (int64_t b = 0; b * HYV_KEY_BLOCK < seen; b++) {
         stopped = b % STOP_BLOCKS == STOP_BLOCKS - 1 && hyv_pool_stopped(a->be, thread);
         if (stopped)
@@ -238,7 +244,6 @@ static void query_rows(void *arg, int64_t index, int thread)
         for (int64_t at = 0; at < rows; at += nr)
             key_block(a, &s, head / a->group, first + at, at, b);
     }
-    hyv_gemm_end(a->f);
     if (stopped)
         return;
     const hyv_mat y = hyv_cols(hyv_rows(a->y, first, rows), col, a->d);
@@ -255,12 +260,6 @@ static int64_t packed_floats(const hyv_gemm_functions *f, int64_t k_rows, int64_
 {
     const int64_t blocks = (k_rows + HYV_KEY_BLOCK - 1) / HYV_KEY_BLOCK;
     return blocks * (keys_floats(f, d) + values_floats(f, d));
-}
-
-int64_t hyv_attention_heads(int64_t packed, int64_t key_heads)
-{
-    const int64_t fitting = PACKED_AT_ONCE / packed;
-    return fitting < 1 ? 1 : least(fitting, key_heads);
 }
 
 size_t hyv_cpu_attention_scratch(const hyv_gemm_functions *gemm, int64_t k_rows, int64_t head_dim,

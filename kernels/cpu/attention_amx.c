@@ -16,6 +16,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "pairs_avx512.h"
+
 enum { SIDE = 16, PANEL = 32, GRAIN = 32, LANES = 16 }; /* GRAIN: k of a tile */
 enum { QUERIES = 128, KEYS = 256, STOP_BLOCKS = 2 };    /* the last: until a task looks up */
 enum { ROW_BYTES = 64, PANEL_BYTES = 2 * ROW_BYTES };   /* of a row of tiles, of right panels */
@@ -98,15 +100,11 @@ static float *packed_block(const attention *a, int64_t index)
     return a->packed + index * (keys_floats(a) + KEYS / 2 * a->wide);
 }
 
-/* Two rows of up to 16 values become pairs. */
-static inline __m512i pair_up(const float *even, const float *odd, __mmask16 there)
+/* pair_up for up to 16 values of rows, the second of which may not be there. */
+static inline __m512i pair_up_some(const float *even, const float *odd, __mmask16 there)
 {
-    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i order =
-        _mm512_or_si512(lane, _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(16)), 16));
     const __m512 low = _mm512_maskz_loadu_ps(there, even);
-    const __m512 high = odd ? _mm512_maskz_loadu_ps(there, odd) : _mm512_setzero_ps();
-    return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    return pair_up(low, odd ? _mm512_maskz_loadu_ps(there, odd) : _mm512_setzero_ps());
 }
 
 /* Columns of v, 16 at a time, with keys filled up to a whole number of tiles. */
@@ -122,7 +120,7 @@ static void pack_values(const attention *a, float *out, hyv_mat v)
             float *to = out + c / PANEL * (KEYS / 2 * PANEL) + j * PANEL + c % PANEL;
             const float *even = 2 * j < v.rows ? hyv_row(v, 2 * j) + c : NULL;
             const float *odd = 2 * j + 1 < v.rows ? hyv_row(v, 2 * j + 1) + c : NULL;
-            _mm512_storeu_si512(to, even ? pair_up(even, odd, there) : _mm512_setzero_si512());
+            _mm512_storeu_si512(to, even ? pair_up_some(even, odd, there) : _mm512_setzero_si512());
         }
 }
 
@@ -209,24 +207,6 @@ static int64_t visible(const attention *a, int64_t i)
         return a->k.rows;
     const int64_t at = least(i, a->q.rows - 1) + a->k.rows - a->q.rows;
     return least((at / a->causal + 1) * a->causal, a->k.rows);
-}
-
-static inline __m512 most(__m512 a, __m512 b)
-{
-    return _mm512_max_ps(b, a); /* with a NaN in either, a */
-}
-
-/* 2^x; 0 for minus infinity. The result is rounded to 8 bits next: 2^floor times a polynomial of
- * degree 4 (minimax on [0, 1), made for this file, relative error 4e-6). */
-static inline __m512 exp2_roughly(__m512 x)
-{
-    const __m512 r = _mm512_reduce_ps(x, 0x09); /* x - floor(x) */
-    __m512 p = _mm512_set1_ps(1.35341706e-2f);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.20114638e-2f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.41442755e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93003833e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.00000262f));
-    return _mm512_scalef_ps(p, x);
 }
 
 /* A row's new top, if its scores have grown too far beyond the old one; earlier results, if there

@@ -167,16 +167,6 @@ size_t hyv_gemm_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t cols,
 void hyv_pack_mat(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                   int64_t first, int n, int64_t k0, int64_t depth, float *buffer);
 
-/* Asks for rows [first, end) of a matrix, as far as it has them: where a head's part of a row is
- * read, the processor foresees nothing. */
-static inline void hyv_fetch_rows(hyv_mat m, int64_t first, int64_t end)
-{
-    enum { LINE = 16 }; /* floats */
-    for (int64_t i = first; i < end && i < m.rows; i++)
-        for (int64_t c = 0; c < m.cols; c += LINE)
-            __builtin_prefetch(hyv_row(m, i) + c);
-}
-
 /* Elements [first, first + count) of a row of f32 or bf16 as f32: where they lie, or in `out`. */
 enum { HYV_GEMM_STRETCH = HYV_GEMM_BUFFER / HYV_GEMM_MR_MAX }; /* of so many rows in a buffer */
 const float *hyv_gemm_wide(const hyv_gemm_functions *f, float *out, hyv_mat m, int64_t row,

@@ -10,6 +10,8 @@
 
 #include <immintrin.h>
 
+#include "pairs_avx512.h"
+
 enum { MR = 14, NR = 32, LANES = 16 };
 enum { AHEAD = 16, STEPS = 1 }; /* elements: fetched early; multiplied a turn */
 
@@ -60,18 +62,9 @@ static inline vector gather(const float *row, int64_t depth)
 
 #include "gemm_flip_avx512.h"
 
-/* Word 2 i from word i of the one row, word 2 i + 1 from that of the other. */
-static inline __m512i interleaving(void)
-{
-    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    return _mm512_or_si512(lane,
-                           _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(16)), 16));
-}
-
 /* Two rows become one of pairs; widths are 14 and 32. */
 void hyv_gemm_narrow_pairs(float *out, const float *in, int width, int64_t depth)
 {
-    const __m512i order = interleaving();
     for (int64_t k = 0; k < depth; k += 2, in += 2 * width, out += width)
         for (int i = 0; i < width; i += LANES) {
             const int left = width - i < LANES ? width - i : LANES;
@@ -79,8 +72,7 @@ void hyv_gemm_narrow_pairs(float *out, const float *in, int width, int64_t depth
             const __mmask16 second = k + 1 < depth ? mask : 0;
             const __m512 even = _mm512_maskz_loadu_ps(mask, in + i);
             const __m512 odd = _mm512_maskz_loadu_ps(second, in + width + i);
-            const __m512i words = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
-            _mm512_mask_storeu_epi32(out + i, mask, _mm512_permutexvar_epi16(order, words));
+            _mm512_mask_storeu_epi32(out + i, mask, pair_up(even, odd));
         }
 }
 

@@ -1,7 +1,5 @@
 /* The row functions, compiled for AVX512. */
 #if defined(__x86_64__)
-#include <stdint.h>
-
 #include "softmax_avx512.h"
 
 #define ROWS_TABLE hyv_rows_avx512

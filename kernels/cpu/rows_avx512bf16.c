@@ -1,61 +1,18 @@
 /* The row functions, compiled for AVX512 with AVX512_BF16, and the softmax for products of pairs.
  *
- * Its results are rounded to 8 bits at once, so exp is 2^floor times a polynomial of degree 4
- * (minimax on [0, 1), made for this file, relative error 4e-6). Sums are of the values before that
- * rounding, as in published GPU code.
+ * Its results are rounded to 8 bits at once, so exp is a rough one (pairs_avx512.h). Sums are of
+ * the values before that rounding, as in published GPU code.
  */
 #if defined(__x86_64__)
 
 #include <immintrin.h>
 #include <math.h>
 
+#include "pairs_avx512.h"
 #include "rows.h"
 #include "softmax_avx512.h"
 
 enum { PAIR_LANES = 16, PAIR_PARTS = 4 }; /* chains side by side hide the latency */
-
-static inline __m512 most(__m512 a, __m512 b)
-{
-    return _mm512_max_ps(b, a); /* with a NaN in either, a */
-}
-
-/* 2^x; 0 for minus infinity. */
-static inline __m512 exp2_roughly(__m512 x)
-{
-    const __m512 r = _mm512_reduce_ps(x, 0x09); /* x - floor(x) */
-    __m512 p = _mm512_set1_ps(1.35341706e-2f);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.20114638e-2f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.41442755e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93003833e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.00000262f));
-    return _mm512_scalef_ps(p, x);
-}
-
-/* Words of two rows of keys, side by side. */
-static inline __m512i pairs(__m512 even, __m512 odd)
-{
-    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i order =
-        _mm512_or_si512(lane, _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(16)), 16));
-    return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
-}
-
-/* The largest of 16 columns of scores, and of what was largest before. */
-static inline __m512 column_tops(const float *s, int64_t keys, int width, __m512 top)
-{
-    __m512 part[PAIR_PARTS];
-    for (int i = 0; i < PAIR_PARTS; i++)
-        part[i] = _mm512_set1_ps(-INFINITY);
-    int64_t j = 0;
-    for (; j + PAIR_PARTS <= keys; j += PAIR_PARTS)
-#pragma GCC unroll 4
-        for (int i = 0; i < PAIR_PARTS; i++)
-            part[i] = most(part[i], _mm512_loadu_ps(s + (j + i) * width));
-    for (; j < keys; j++)
-        part[0] = most(part[0], _mm512_loadu_ps(s + j * width));
-    part[0] = most(most(part[0], part[1]), most(part[2], part[3]));
-    return most(top, part[0]);
-}
 
 /* Earlier results are rescaled only where a score is more than 2^8 times as heavy as the old top:
  * weights up to that are rounded just as well, and rescaling costs as much as some keys. */
@@ -82,14 +39,14 @@ static inline void weigh(float *out, const float *even, const float *odd, __m512
         b = weight(_mm512_loadu_ps(odd), top, scale);
     part[0] = _mm512_add_ps(part[0], a);
     part[1] = _mm512_add_ps(part[1], b);
-    _mm512_storeu_si512(out, pairs(a, b));
+    _mm512_storeu_si512(out, pair_up(a, b));
 }
 
 static inline void softmax_lanes_pairs(float *out, const float *s, int64_t keys, int width,
                                        float factor, float *top, float *total, float *rescale)
 {
     const __m512 scale = _mm512_set1_ps(factor * 1.44269504f), before = _mm512_loadu_ps(top);
-    const __m512 high = new_tops(before, column_tops(s, keys, width, before), scale);
+    const __m512 high = new_tops(before, most(before, largest_of_columns(s, keys, width)), scale);
     __m512 part[PAIR_PARTS];
     for (int i = 0; i < PAIR_PARTS; i++)
         part[i] = _mm512_setzero_ps();

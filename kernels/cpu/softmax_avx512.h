@@ -8,12 +8,14 @@
 #include <immintrin.h>
 #include <math.h>
 
+#include "vmath.h"
+
 enum { SOFTMAX_LANES = 16, SOFTMAX_CHAINS = 4 };
 
 /* hyv_expf of x <= 0, or NaN of NaN. */
 static inline __m512 exp_of_negative(__m512 x)
 {
-    const __m512 rounder = _mm512_set1_ps(12582912.0f);
+    const __m512 rounder = _mm512_set1_ps(HYV_ROUNDER);
     x = _mm512_max_ps(_mm512_set1_ps(-104.0f), x); /* with a NaN in either, x */
     const __m512 n =
         _mm512_sub_ps(_mm512_fmadd_ps(x, _mm512_set1_ps(1.44269504f), rounder), rounder);
