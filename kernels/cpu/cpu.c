@@ -153,16 +153,14 @@ int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_fu
     if (!*gemm)
         return -ENOMEM;
     **gemm = hyv_gemm_for(*isa, config->precision);
-    (*gemm)->beside = chunk_floats();
-    if ((*gemm)->chunk)
-        (*gemm)->chunk = chunk_floats();
+    (*gemm)->chunk = chunk_floats();
     if (config->precision != HYV_PRODUCTS_INT8)
         return 0;
     hyv_int8_kind kind = HYV_INT8_KINDS - 1;
     while (!hyv_cpu_has_int8(kind, *isa))
         kind--;
     (*gemm)[1] = hyv_gemm_int8_for(kind);
-    (*gemm)[1].beside = chunk_floats();
+    (*gemm)[1].chunk = (*gemm)->chunk;
     (*gemm)->int8 = *gemm + 1;
     return 0;
 }

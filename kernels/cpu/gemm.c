@@ -137,14 +137,14 @@ static void pack_right(const job *g, float *out, int64_t first, int64_t n, int64
                   depth, buffer);
 }
 
-/* Which order of loops: the left operand then comes from the third cache, and without chunks
+/* Which order of loops: the left operand then comes from the third cache, and without by_cols
  * columns must be enough for all threads. */
 static bool is_shared_by_cols(const hyv_gemm_functions *f, int64_t rows, int64_t cols,
                               int64_t depth)
 {
     const bool some =
         rows <= HYV_GEMM_SOME_ROWS && (rows + HYV_GEMM_MR_MAX) * depth <= HYV_GEMM_PASS;
-    return f->chunk || rows <= HYV_GEMM_FEW_ROWS || (some && cols >= HYV_GEMM_MANY_COLS);
+    return f->by_cols || rows <= HYV_GEMM_FEW_ROWS || (some && cols >= HYV_GEMM_MANY_COLS);
 }
 
 /* Columns packed at once: whole panels, as many as the memory for them holds. */
@@ -171,7 +171,7 @@ static int64_t pass_depth(const hyv_gemm_functions *f, int64_t rows, int64_t col
 {
     const int64_t tall = (least(rows, f->rows) + f->mr - 1) / f->mr,
                   across = pass_cols(cols, depth);
-    const int64_t fitting = f->beside / round_up(rows, f->mr) / f->depth * f->depth;
+    const int64_t fitting = f->chunk / round_up(rows, f->mr) / f->depth * f->depth;
     const int64_t most = least(depth, HYV_GEMM_DEPTH_PASS);
     *beside = (across < cols || column_tasks(f, tall, across) > 1) &&
               fitting >= least(depth, HYV_GEMM_BESIDE_DEPTH);
@@ -187,7 +187,7 @@ static int64_t chunk_rows(const hyv_gemm_functions *f, int64_t rows, int64_t dep
     const int64_t fitting = least(f->chunk / depth, HYV_GEMM_SHORT_ROWS);
     const int64_t wanted = f->chunk / HYV_GEMM_CHUNK_DEPTH;
     const int64_t most = fitting > wanted ? fitting : wanted;
-    const int64_t chunks = f->chunk ? (rows + most - 1) / most : 1;
+    const int64_t chunks = f->by_cols ? (rows + most - 1) / most : 1;
     return round_up((rows + chunks - 1) / chunks, f->mr);
 }
 
@@ -196,7 +196,7 @@ static int64_t chunk_depth(const hyv_gemm_functions *f, int64_t rows, int64_t de
 {
     const int64_t blocks = f->chunk / (chunk_rows(f, rows, depth) * f->depth);
     const int64_t most = blocks > 1 ? blocks * f->depth : f->depth;
-    const int64_t passes = f->chunk ? (depth + most - 1) / most : 1;
+    const int64_t passes = f->by_cols ? (depth + most - 1) / most : 1;
     return least(round_up((depth + passes - 1) / passes, f->depth), depth);
 }
 

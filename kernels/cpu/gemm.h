@@ -44,12 +44,11 @@ typedef struct hyv_gemm_functions {
     int depth;     /* elements a block, <= HYV_GEMM_DEPTH: long, so that loading and storing sums is
                       cheap */
     int rows;      /* a task of the left at most, where a cache holds them, <= HYV_GEMM_ROWS_MAX */
-    int64_t chunk; /* floats of the left packed at once for threads that share the columns; 0: these
-                      share the rows, unless there are few */
-    int64_t beside; /* floats of the left packed beside the right at most, where they share rows */
-    int fold;       /* k in an element of a panel: 1, or 2 for pairs of bf16 */
-    int unit;       /* panels are multiples of so many elements deep: 1, or those of a tile */
-    int grain;      /* k at whose multiples a stretch that transpose is called for must begin */
+    bool by_cols;  /* threads share the columns, however many rows there are */
+    int64_t chunk; /* floats of the left packed at once at most, by what the third cache holds */
+    int fold;      /* k in an element of a panel: 1, or 2 for pairs of bf16 */
+    int unit;      /* panels are multiples of so many elements deep: 1, or those of a tile */
+    int grain;     /* k at whose multiples a stretch that transpose is called for must begin */
     /* c[rows, nr] += a * b over `depth` elements; a [depth, mr] of which `rows` <= mr are used, b
      * [depth, nr]. With `start` [nr] the sums begin there instead of at c. */
     void (*kernel)(int rows, int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
@@ -150,7 +149,7 @@ typedef struct hyv_gemm_call {
     hyv_pack *pack_left;
     const void *right; /* [cols, depth] */
     hyv_pack *pack_right;
-    bool once;         /* pack_right keeps count and may pack an element only once: chunk is 0 */
+    bool once;         /* pack_right keeps count and may pack an element only once: not by_cols */
     const float *bias; /* [cols], or NULL for 0 */
     hyv_mat y;
     /* Where row `row` of the product goes; NULL: to the row of y with that number. */

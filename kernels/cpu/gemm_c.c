@@ -99,9 +99,10 @@ hyv_gemm_functions hyv_gemm_for(hyv_isa isa, hyv_precision precision)
         hyv_gemm_use_tiles(&f);
 #endif
     (void)isa;
+    f.chunk = HYV_GEMM_CHUNK;
     if (precision == HYV_PRODUCTS_FP32)
         f.narrow = NULL;
     else
-        f.chunk = 0; /* panels are dearer to pack where they are narrowed */
+        f.by_cols = false; /* panels are dearer to pack where they are narrowed */
     return f;
 }

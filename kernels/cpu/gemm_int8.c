@@ -59,6 +59,7 @@ hyv_gemm_functions hyv_gemm_int8_for(hyv_int8_kind kind)
 #endif
     (void)kind;
     f.narrow = NULL;
-    f.chunk = 0;
+    f.by_cols = false;
+    f.chunk = HYV_GEMM_CHUNK;
     return f;
 }
