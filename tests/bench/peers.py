@@ -1,7 +1,7 @@
 """Our time beside that of PyTorch, diffusers and transformers, in turn, in one run.
 
     peers.py [--reps N] [--threads N] [--bench PROGRAM] [--hyv PROGRAM] [--ffmpeg PROGRAM]
-             [--model FOLDER] [--isa NAME] [ROW ...]
+             [--model FOLDER] [--isa NAME] [--stock] [ROW ...]
 
 Rows: pieces of the published model at its true widths with random weights (bench_model measures
 ours), the small model from typed command to last frame and to its loaded weights, and the sizes
@@ -251,10 +251,10 @@ def measure_piece(args, name):
     """The stock peer and, for products, the same with its fp32 products on oneDNN."""
     numbers, peer, settings = ROWS[name]
     variants = {"": (settings, False)}
-    if settings["precision"] == "fp32" and peer != "attention":
+    if settings["precision"] == "fp32" and peer != "attention" and not args.stock:
         variants[", medium"] = (settings, True)
     whole = {"decode": 4, "encode": 16}  # frames that diffusers by itself does not cut in time
-    if peer in whole and settings["shape"][0] > whole[peer]:
+    if peer in whole and settings["shape"][0] > whole[peer] and not args.stock:
         variants[", its tiles"] = (settings | dict(tiled=True), False)
     peers = {key: Peer(args, peer, s, medium) for key, (s, medium) in variants.items()}
     for p in peers.values():
@@ -346,6 +346,8 @@ def main():
     parser.add_argument("--model", default="presets/nano")
     parser.add_argument("--isa", default="auto", help="of our pieces; with avx2 the peers' too")
     parser.add_argument("--scratch", default="build")
+    parser.add_argument("--stock", action="store_true",
+                        help="peers as they come: fp32 without \"medium\", the VAE in one piece")
     parser.add_argument("--medium", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--user-script", nargs=3, help=argparse.SUPPRESS)
