@@ -1,8 +1,9 @@
 /* Speed of the three operators that matter, at the widths of the published 13B model, beside sgemm.
  *
  * Each case runs our operator and OpenBLAS in turn and prints the medians, the ratio, the share of
- * the fused multiply-add peak measured in the same run, and how much of the processors we really
- * got (cpu: processor time / (wall time * threads); below 0.9 something else was running).
+ * the fused multiply-add peak measured right before and after (clocks go up and down), and how much
+ * of the processors we really got (cpu: processor time / (wall time * threads); below 0.9 something
+ * else was running). The best peaks of the run stand at the end.
  * Rows named "products in bf16" or "in int8" ran with that precision, beside the peak of the same
  * instructions, which is the fused multiply-add's where the processor has none.
  * Convolution and attention stand beside the matrix products of their size. OpenBLAS is looked for
@@ -218,12 +219,24 @@ typedef void sgemm_function(int order, int trans_a, int trans_b, int m, int n, i
 
 enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
 
+/* Older versions take Intel's newer processors for a Prescott. */
+static bool is_intel_avx512(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_is("intel") && __builtin_cpu_supports("avx512f");
+#else
+    return false;
+#endif
+}
+
 /* NULL if there is none. dlsym's pointer becomes a function's by way of memory, as POSIX says. */
 static sgemm_function *load_sgemm(int threads)
 {
     sgemm_function *sgemm = NULL;
     void (*set_threads)(int) = NULL;
-    unsetenv("OPENBLAS_CORETYPE"); /* let it choose its best kernel */
+    unsetenv("OPENBLAS_CORETYPE"); /* let it choose its best kernel: */
+    if (is_intel_avx512())
+        setenv("OPENBLAS_CORETYPE", "SkylakeX", 1);
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return NULL;
@@ -395,7 +408,7 @@ static double median(double *v, int n)
     return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
 }
 
-static void measure_peak(bench *b, hyv_precision precision)
+static double measure_peak(bench *b, hyv_precision precision)
 {
     const hyv_isa isa = hyv_cpu_of(b->be)->isa;
     peak_job job = {
@@ -405,6 +418,7 @@ static void measure_peak(bench *b, hyv_precision precision)
     const double flops = 4.0 * b->threads * 2.0 * PEAK_LOOPS * PEAK_CHAINS * PEAK_FLOATS;
     const double rate = flops / (clock_s(b->clock) - start) * 1e-9;
     b->peak[precision] = rate > b->peak[precision] ? rate : b->peak[precision];
+    return rate;
 }
 
 /* In small pages, as weights lie in a mapped file, or in large ones, as the backend keeps
@@ -534,7 +548,8 @@ static void run_case(bench *b, const bench_case *c)
 {
     operands o;
     const bool sgemm = b->sgemm && c->type == HYV_F32 && c->precision == HYV_PRODUCTS_FP32;
-    double ours[REPS_MAX], theirs[REPS_MAX], ratio[REPS_MAX], share = 0.0, wall = 0.0;
+    double ours[REPS_MAX], theirs[REPS_MAX], ratio[REPS_MAX], of_peak[REPS_MAX];
+    double share = 0.0, wall = 0.0;
     b->be = b->in[c->precision];
     if (!make_operands(&o, c, sgemm)) {
         printf("%-42s no memory\n", c->name);
@@ -543,13 +558,14 @@ static void run_case(bench *b, const bench_case *c)
     }
     run_ours(b, c, &o); /* warm: working memory, pages */
     for (int i = 0; i < b->reps; i++) {
-        measure_peak(b, c->precision);
+        const double before = measure_peak(b, c->precision);
         const double cpu0 = clock_s(CLOCK_PROCESS_CPUTIME_ID), wall0 = clock_s(CLOCK_MONOTONIC);
         const double t0 = clock_s(b->clock);
         run_ours(b, c, &o);
         ours[i] = gflop(c) / (clock_s(b->clock) - t0);
         share += clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu0;
         wall += clock_s(CLOCK_MONOTONIC) - wall0;
+        of_peak[i] = ours[i] / (0.5 * (before + measure_peak(b, c->precision)));
         if (!sgemm)
             continue;
         const double t1 = clock_s(b->clock), part = run_sgemm(b, c, &o);
@@ -557,9 +573,8 @@ static void run_case(bench *b, const bench_case *c)
         ratio[i] = ours[i] / theirs[i];
         let_sleep();
     }
-    const double rate = median(ours, b->reps);
-    printf("%-42s %8.1f %6.1f %6.2f", c->name, rate, 100.0 * rate / b->peak[c->precision],
-           share / (wall * b->threads));
+    printf("%-42s %8.1f %6.1f %6.2f", c->name, median(ours, b->reps),
+           100.0 * median(of_peak, b->reps), share / (wall * b->threads));
     if (sgemm)
         printf(" %9.1f %7.3f", median(theirs, b->reps), median(ratio, b->reps));
     if (b->be->err)
