@@ -272,6 +272,11 @@ static void multiply_tile(const job *g, const piece *p, const float *a, const fl
     }
     for (int i = 0; i < p->rows && first && !start; i++)
         memcpy(tile + i * nr, row_of(c, p->i + i) + p->j, bytes);
+    for (int i = 0; i < p->rows && last; i++) { /* no cache near has these lines */
+        const float *to = row_of(c, p->i + i) + p->j;
+        __builtin_prefetch(to, 1);
+        __builtin_prefetch(to + FETCHED, 1);
+    }
     run_kernel(g->f, p, a, b, tile, nr, start);
     for (int i = 0; i < p->rows && last; i++)
         memcpy(row_of(c, p->i + i) + p->j, tile + i * nr, bytes);
