@@ -133,6 +133,10 @@ static void pack_right(const job *g, float *out, int64_t first, int64_t n, int64
 {
     const hyv_gemm_call *c = g->call;
     const int64_t k0 = e0 * g->f->fold, depth = least(count * g->f->fold, c->depth - k0);
+    if (c->rounded && g->f->fold == 1) {
+        c->pack_right(c->right, g->f, out, g->f->nr, first, (int)n, k0, depth, buffer);
+        return;
+    }
     hyv_gemm_pack(g->f, c->pack_right, c->stretch, c->right, out, g->f->nr, first, (int)n, k0,
                   depth, buffer);
 }

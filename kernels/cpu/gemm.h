@@ -60,6 +60,9 @@ typedef struct hyv_gemm_functions {
     /* out[k * width + i] = in[i][k] for i < n <= width, 0 for n <= i < width; k < depth. Width is
      * mr or nr. With fold 2 in pairs: out [depth / 2 rounded up, width]. */
     void (*transpose)(float *out, int width, const float *const *in, int n, int64_t depth);
+    /* The same of rows of bf16, a float of `in` two neighbours, at any address: their values in
+     * f32, out [2 * pairs, width]. With fold 1. */
+    void (*spread)(float *out, int width, const float *const *in, int n, int64_t pairs);
     /* Panels in bf16: out [depth / fold rounded up, width] from in [depth, width], a missing k is
      * 0. NULL in f32. */
     void (*narrow)(float *out, const float *in, int width, int64_t depth);
@@ -149,6 +152,7 @@ typedef struct hyv_gemm_call {
     hyv_pack *pack_left;
     const void *right; /* [cols, depth] */
     hyv_pack *pack_right;
+    bool rounded;      /* pack_right gives values of bf16 by itself, for fold 1 */
     bool once;         /* pack_right keeps count and may pack an element only once: not by_cols */
     const float *bias; /* [cols], or NULL for 0 */
     hyv_mat y;

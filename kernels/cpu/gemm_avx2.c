@@ -73,10 +73,27 @@ static inline void store(float *out, __m256 v, int lanes)
     _mm_storel_pi((__m64 *)(void *)(out + 4), _mm256_extractf128_ps(v, 1));
 }
 
-/* Up to 8 rows; whole blocks of 8 k, then one that masks what is not there. */
-static inline void transpose_rows(float *out, int width, const float *const *in, int n, int lanes,
-                                  int64_t depth)
+/* A column, or the two that a column of pairs of bf16 is spread to. */
+static inline __attribute__((always_inline)) void store_column(float *out, int width, __m256 v,
+                                                               int lanes, const bool spread)
 {
+    const __m256i bits = _mm256_castps_si256(v);
+    if (!spread) {
+        store(out, v, lanes);
+        return;
+    }
+    store(out, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16)), lanes);
+    store(out + width,
+          _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32((int)0xffff0000))), lanes);
+}
+
+/* Up to 8 rows; whole blocks of 8 k, then one that masks what is not there. */
+static inline __attribute__((always_inline)) void transpose_rows(float *out, int width,
+                                                                 const float *const *in, int n,
+                                                                 int lanes, int64_t depth,
+                                                                 const bool spread)
+{
+    const int step = spread ? 2 * width : width;
     __m256 r[LANES];
     int64_t k = 0;
     for (; k + LANES <= depth; k += LANES) {
@@ -85,7 +102,7 @@ static inline void transpose_rows(float *out, int width, const float *const *in,
             r[i] = i < n ? _mm256_loadu_ps(in[i] + k) : _mm256_setzero_ps();
         flip(r);
         for (int i = 0; i < LANES; i++)
-            store(out + (k + i) * width, r[i], lanes);
+            store_column(out + (k + i) * step, width, r[i], lanes, spread);
     }
     if (k == depth)
         return;
@@ -98,13 +115,19 @@ static inline void transpose_rows(float *out, int width, const float *const *in,
 #pragma GCC unroll 8
     for (int i = 0; i < LANES; i++)
         if (k + i < depth)
-            store(out + (k + i) * width, r[i], lanes);
+            store_column(out + (k + i) * step, width, r[i], lanes, spread);
 }
 
 static void transpose(float *out, int width, const float *const *in, int n, int64_t depth)
 {
     for (int i = 0; i < width; i += LANES)
-        transpose_rows(out + i, width, in + i, n - i, width - i < LANES ? MR : LANES, depth);
+        transpose_rows(out + i, width, in + i, n - i, width - i < LANES ? MR : LANES, depth, false);
+}
+
+static void spread(float *out, int width, const float *const *in, int n, int64_t pairs)
+{
+    for (int i = 0; i < width; i += LANES)
+        transpose_rows(out + i, width, in + i, n - i, width - i < LANES ? MR : LANES, pairs, true);
 }
 
 /* e4m3 as f16 with an exponent smaller by 8: times 256 puts it right; 480 would be its NaN. */
@@ -153,6 +176,7 @@ const hyv_gemm_functions hyv_gemm_avx2 = {.mr = MR,
                                           .grain = 1,
                                           .kernel = kernel,
                                           .transpose = transpose,
+                                          .spread = spread,
                                           .narrow = round_values,
                                           .decode = decode};
 

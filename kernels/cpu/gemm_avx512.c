@@ -51,6 +51,13 @@ static inline vector gather(const float *row, int64_t depth)
 
 #include "gemm_flip_avx512.h"
 
+static void spread(float *out, int width, const float *const *in, int n, int64_t pairs)
+{
+    for (int i = 0; i < width; i += LANES)
+        transpose_rows(out + i, width, in + i, n - i, width - i < LANES ? width - i : LANES, pairs,
+                       true);
+}
+
 /* e4m3 as f16 with an exponent smaller by 8: times 256 puts it right; 480 would be its NaN. */
 static inline __m512 decode_e4m3(__m128i bytes)
 {
@@ -98,6 +105,7 @@ const hyv_gemm_functions hyv_gemm_avx512 = {.mr = MR,
                                             .grain = 1,
                                             .kernel = kernel,
                                             .transpose = transpose,
+                                            .spread = spread,
                                             .narrow = round_values,
                                             .decode = decode};
 

@@ -35,6 +35,18 @@ static void transpose_c(float *out, int width, const float *const *in, int n, in
     }
 }
 
+/* Rows may begin at any address. */
+static void spread_c(float *out, int width, const float *const *in, int n, int64_t pairs)
+{
+    for (int64_t k = 0; k < 2 * pairs; k++)
+        for (int i = 0; i < width; i++) {
+            uint16_t half = 0;
+            if (i < n)
+                memcpy(&half, (const char *)in[i] + 2 * k, sizeof(half));
+            out[k * width + i] = hyv_bf16_to_f32(half);
+        }
+}
+
 void hyv_gemm_decode_c(float *out, const void *in, hyv_type type, int64_t count)
 {
     const uint8_t *p = in;
@@ -84,6 +96,7 @@ const hyv_gemm_functions hyv_gemm_c = {.mr = C_MR,
                                        .depth = C_DEPTH,
                                        .kernel = kernel_c,
                                        .transpose = transpose_c,
+                                       .spread = spread_c,
                                        .narrow = round_values,
                                        .decode = hyv_gemm_decode_c};
 
@@ -102,7 +115,7 @@ hyv_gemm_functions hyv_gemm_for(hyv_isa isa, hyv_precision precision)
     f.chunk = HYV_GEMM_CHUNK;
     if (precision == HYV_PRODUCTS_FP32)
         f.narrow = NULL;
-    else
-        f.by_cols = false; /* panels are dearer to pack where they are narrowed */
+    else if (f.fold > 1)
+        f.by_cols = false; /* pairs are multiplied too fast for it */
     return f;
 }

@@ -34,14 +34,32 @@ static inline void flip(__m512 r[LANES])
 #ifndef FLIP_ALONE
 enum { ROW_AHEAD = 512 }; /* bytes: so many rows at once are more than a processor foresees */
 
-/* Up to 16 rows; whole vectors of k, then one with zeros for what is not there. */
-static inline void transpose_rows(float *out, int width, const float *const *in, int n, int lanes,
-                                  int64_t depth)
+/* A column, or the two that a column of pairs of bf16 is spread to. */
+static inline __attribute__((always_inline)) void store_column(float *out, int width,
+                                                               __mmask16 stored, __m512 v,
+                                                               const bool spread)
 {
+    const __m512i bits = _mm512_castps_si512(v);
+    if (!spread) {
+        _mm512_mask_storeu_ps(out, stored, v);
+        return;
+    }
+    _mm512_mask_storeu_epi32(out, stored, _mm512_slli_epi32(bits, 16));
+    _mm512_mask_storeu_epi32(out + width, stored,
+                             _mm512_and_si512(bits, _mm512_set1_epi32((int)0xffff0000)));
+}
+
+/* Up to 16 rows; whole vectors of k, then one with zeros for what is not there. */
+static inline __attribute__((always_inline)) void transpose_rows(float *out, int width,
+                                                                 const float *const *in, int n,
+                                                                 int lanes, int64_t depth,
+                                                                 const bool spread)
+{
+    const int step = spread ? 2 * width : width;
     const __mmask16 stored = (__mmask16)((1u << lanes) - 1);
     __m512 r[LANES];
     int64_t k = 0;
-    for (; k + STRETCH <= depth; k += STRETCH, out += LANES * width) {
+    for (; k + STRETCH <= depth; k += STRETCH, out += LANES * step) {
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++) {
             if (i < n)
@@ -51,7 +69,7 @@ static inline void transpose_rows(float *out, int width, const float *const *in,
         flip(r);
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++)
-            _mm512_mask_storeu_ps(out + i * width, stored, r[i]);
+            store_column(out + i * step, width, stored, r[i], spread);
     }
     if (k == depth)
         return;
@@ -63,12 +81,13 @@ static inline void transpose_rows(float *out, int width, const float *const *in,
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++)
         if (i < elements)
-            _mm512_mask_storeu_ps(out + i * width, stored, r[i]);
+            store_column(out + i * step, width, stored, r[i], spread);
 }
 
 static void transpose(float *out, int width, const float *const *in, int n, int64_t depth)
 {
     for (int i = 0; i < width; i += LANES)
-        transpose_rows(out + i, width, in + i, n - i, width - i < LANES ? width - i : LANES, depth);
+        transpose_rows(out + i, width, in + i, n - i, width - i < LANES ? width - i : LANES, depth,
+                       false);
 }
 #endif

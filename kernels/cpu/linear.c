@@ -40,10 +40,16 @@ void hyv_decode_weight(const hyv_gemm_functions *f, float *out, const hyv_weight
             out[k] *= scale;
 }
 
-/* bf16 for pairs: they lie in the weight as they are to lie in the panel. */
+/* Whether the values are those of bf16 as they lie. */
+static bool is_bf16(const hyv_weight *W)
+{
+    return W->w.type == HYV_BF16 && W->scales == 0;
+}
+
+/* bf16 in pairs: they lie in the weight as they are to lie in the panel, or are spread. */
 static bool has_pairs(const hyv_weight *W, const hyv_gemm_functions *f, int64_t depth)
 {
-    return f->fold == 2 && W->w.type == HYV_BF16 && W->scales == 0 && depth % 2 == 0;
+    return f->fold <= 2 && is_bf16(W) && depth % 2 == 0;
 }
 
 static void pack_pairs(const hyv_weight *W, const hyv_gemm_functions *f, float *out, int width,
@@ -53,7 +59,10 @@ static void pack_pairs(const hyv_weight *W, const hyv_gemm_functions *f, float *
     for (int i = 0; i < n; i++)
         rows[i] = (const float *)(const void *)((const char *)W->w.data +
                                                 2 * ((first + i) * W->w.ld + k0));
-    f->wide->transpose(out, width, rows, n, depth / 2);
+    if (f->fold == 2)
+        f->wide->transpose(out, width, rows, n, depth / 2);
+    else
+        f->spread(out, width, rows, n, depth / 2);
 }
 
 /* Decodes a few elements of each row into the buffer, then packs them. So many short stretches are
@@ -106,6 +115,7 @@ void hyv_cpu_linear(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W)
                                 .pack_left = hyv_pack_mat,
                                 .right = W,
                                 .pack_right = hyv_pack_weight,
+                                .rounded = is_bf16(W),
                                 .bias = W->bias,
                                 .y = y};
     hyv_gemm(be, &call);

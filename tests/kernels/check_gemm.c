@@ -2,6 +2,7 @@
  * against plain C, and large products against their definition, element by element.
  */
 #include "../../kernels/cpu/gemm.h"
+#include "../../kernels/half.h"
 #include "rig.h"
 
 enum { DEPTH = 37, LDC = HYV_GEMM_NR_MAX + 5 };
@@ -70,6 +71,34 @@ static void test_transpose(const hyv_gemm_functions *f, const char *name, check_
                 free(in);
                 free(out);
             }
+}
+
+/* Rows of bf16 that begin between floats, spread to f32. */
+static void test_spread(const hyv_gemm_functions *f, const char *name, check_random *random)
+{
+    const int width = f->nr;
+    for (int n = 1; n <= width; n++)
+        for (int pairs = 1; pairs <= DEPTH; pairs++) {
+            const float *rows[HYV_GEMM_NR_MAX];
+            const int64_t ld = 2 * pairs + 1;
+            uint16_t *in = malloc((size_t)(n * ld) * sizeof(*in));
+            float *out = malloc((size_t)(2 * width * pairs + 1) * sizeof(*out));
+            if (!in || !out)
+                exit(2);
+            for (int64_t i = 0; i < n * ld; i++)
+                in[i] = hyv_f32_to_bf16(check_random_normal(random));
+            for (int i = 0; i < n; i++)
+                rows[i] = (const float *)(const void *)(in + i * ld);
+            out[2 * width * pairs] = 7.0f;
+            f->spread(out, width, rows, n, pairs);
+            int bad = out[2 * width * pairs] != 7.0f;
+            for (int k = 0; k < 2 * pairs; k++)
+                for (int i = 0; i < width; i++)
+                    bad += out[k * width + i] != (i < n ? hyv_bf16_to_f32(in[i * ld + k]) : 0.0f);
+            CHECK_MSG(bad == 0, "%s: %d rows, %d pairs: %d wrong", name, n, pairs, bad);
+            free(in);
+            free(out);
+        }
 }
 
 /* All patterns of a type, from an odd address, whole vectors and rests. */
@@ -209,6 +238,7 @@ int main(void)
             continue; /* the same with more threads */
         test_kernel(f, r.name[i], &random);
         test_transpose(f, r.name[i], &random);
+        test_spread(f, r.name[i], &random);
         test_decode(f, r.name[i], &random);
     }
     test_once(&r, &random);
