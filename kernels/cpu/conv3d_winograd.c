@@ -9,8 +9,10 @@
  * the sums over channels and frames are 16 matrix products, one for each of the 4x4 positions, and
  * y = A^T M A with A^T m = (m0 + m1 + m2, m1 - m2 - m3). Filters are transformed once a call; V
  * exists only as packed panels, M for some tiles at a time. The bias is the start of position (1,
- * 1), which every output takes once. The factors are 1 and 1/2, so rounding grows little; in bf16
- * the operands would be rounded after their transformation, so there conv3d does without.
+ * 1), which every output takes once. The factors are 1 and 1/2, so rounding grows little. Where
+ * products in bf16 are emulated, both operands are rounded before their transformation and all else
+ * is f32; where bf16 is multiplied as such it would be rounded after it, so there conv3d does
+ * without.
  */
 #include "conv3d_winograd.h"
 
@@ -33,6 +35,7 @@ enum {
 typedef struct tiling {
     hyv_backend *be;
     const hyv_gemm_functions *f;
+    hyv_gemm_functions products; /* those of f, which round nothing */
     const hyv_row_functions *rows;
     hyv_mat x, y;
     const hyv_weight *W;
@@ -72,7 +75,7 @@ bool hyv_conv3d_is_winograd(const hyv_gemm_functions *f, int64_t filters, int64_
     const hyv_grid tiles = tiles_of(hyv_grid_rows(grid), grid);
     const bool fits = kernel.t == TAPS && kernel.h == TAPS && kernel.w == TAPS && stride.t == 1 &&
                       stride.h == 1 && stride.w == 1;
-    return fits && !f->narrow && filters >= CHANNELS_MIN && channels >= CHANNELS_MIN &&
+    return fits && hyv_gemm_is_f32(f) && filters >= CHANNELS_MIN && channels >= CHANNELS_MIN &&
            4 * POSITIONS * tiles.h * tiles.w < TAPS * TAPS * TAPS * grid.h * grid.w;
 }
 
@@ -87,6 +90,8 @@ static void transform_filter(void *arg, int64_t filter, int thread)
     float *taps = (float *)(void *)hyv_cpu_of(p->be)->scratch[thread].data; /* [9, channels] */
     for (int64_t t = 0; t < TAPS; t++) {
         hyv_decode_weight(p->f, taps, p->W, filter, t * TAPS * depth, TAPS * depth);
+        if (p->f->narrow)
+            p->f->narrow(taps, taps, 1, TAPS * depth);
         p->rows->tile_filter(p->filters + filter * depth + t * channels, stride, taps, channels);
     }
 }
@@ -97,8 +102,8 @@ static const struct {
     bool minus;
 } pairs[SIDE] = {{0, 2, true}, {1, 2, false}, {2, 1, true}, {1, 3, true}};
 
-/* The four input voxels that a position of a tile combines, at frame tap `t`. */
-static void read_voxels(const tiling *p, const float *d[4], int64_t tile, int64_t t)
+/* Rows of x with the four input voxels that a position of a tile combines, at frame tap `t`. */
+static void find_voxels(const tiling *p, int64_t d[4], int64_t tile, int64_t t)
 {
     const int down = p->position / SIDE, across = p->position % SIDE;
     const int64_t frame = p->tiles.h * p->tiles.w;
@@ -110,10 +115,34 @@ static void read_voxels(const tiling *p, const float *d[4], int64_t tile, int64_
     const int64_t h1 = at + clamp(h + pairs[down].second, p->grid.h);
     const int64_t w0 = clamp(w + pairs[across].first, p->grid.w);
     const int64_t w1 = clamp(w + pairs[across].second, p->grid.w);
-    d[0] = hyv_row(p->x, h0 * p->grid.w + w0);
-    d[1] = hyv_row(p->x, h1 * p->grid.w + w0);
-    d[2] = hyv_row(p->x, h0 * p->grid.w + w1);
-    d[3] = hyv_row(p->x, h1 * p->grid.w + w1);
+    d[0] = h0 * p->grid.w + w0;
+    d[1] = h1 * p->grid.w + w0;
+    d[2] = h0 * p->grid.w + w1;
+    d[3] = h1 * p->grid.w + w1;
+}
+
+/* V of a position for `count` channels; `rounded` has room for four voxels of them. */
+static void transform_voxels(const tiling *p, float *out, int64_t tile, int64_t t, int64_t channel,
+                             int64_t count, float *rounded)
+{
+    const bool minus_down = pairs[p->position / SIDE].minus;
+    const bool minus_across = pairs[p->position % SIDE].minus;
+    const bool halves = p->x.type == HYV_BF16;
+    const void *d[4];
+    int64_t rows[4];
+    find_voxels(p, rows, tile, t);
+    for (int i = 0; i < 4; i++) {
+        const int64_t at = rows[i] * p->x.ld + channel;
+        d[i] = (const char *)p->x.data + at * (int64_t)hyv_type_bytes(p->x.type);
+        if (!p->f->narrow || halves)
+            continue;
+        p->f->narrow(rounded + i * PIECE, d[i], 1, count);
+        d[i] = rounded + i * PIECE;
+    }
+    if (halves)
+        p->rows->tile_halves(out, d, minus_down, minus_across, count);
+    else
+        p->rows->tile_input(out, d, minus_down, minus_across, count);
 }
 
 /* Row i of the operand is tile p->first + i, element t * channels + c is channel c of frame tap t.
@@ -123,16 +152,13 @@ static void pack_tiles(const void *operand, const hyv_gemm_functions *f, float *
 {
     const tiling *p = operand;
     const int64_t channels = p->x.cols;
-    const bool minus_down = pairs[p->position / SIDE].minus;
-    const bool minus_across = pairs[p->position % SIDE].minus;
     const float *rows[HYV_GEMM_MR_MAX];
     for (int64_t done = 0, count; done < depth; done += count) {
         const int64_t t = (k0 + done) / channels, channel = (k0 + done) % channels;
         count = least(least(channels - channel, depth - done), PIECE);
         for (int i = 0; i < n; i++) {
-            const float *d[4];
-            read_voxels(p, d, p->first + first + i, t);
-            p->rows->tile_input(buffer + i * PIECE, d, channel, minus_down, minus_across, count);
+            transform_voxels(p, buffer + i * PIECE, p->first + first + i, t, channel, count,
+                             buffer + width * PIECE);
             rows[i] = buffer + i * PIECE;
         }
         f->transpose(out + done * width, width, rows, n, count);
@@ -196,7 +222,8 @@ static void multiply(tiling *p, size_t reserved)
     for (p->position = 0; p->position < POSITIONS && !p->be->err; p->position++) {
         const hyv_mat right = {p->filters + p->position * padded(filters * depth), filters, depth,
                                depth, HYV_F32};
-        const hyv_gemm_call call = {.reserved = reserved,
+        const hyv_gemm_call call = {.functions = &p->products,
+                                    .reserved = reserved,
                                     .rows = p->count,
                                     .cols = filters,
                                     .depth = depth,
@@ -224,6 +251,7 @@ void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
         return;
     tiling p = {.be = be,
                 .f = cpu->gemm,
+                .products = *cpu->gemm,
                 .rows = cpu->rows,
                 .x = x,
                 .y = y,
@@ -233,6 +261,7 @@ void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
                 .skipped = grid.t - y.rows / (grid.h * grid.w),
                 .filters = (float *)(void *)memory};
     p.sums = p.filters + POSITIONS * padded(y.cols * depth);
+    p.products.narrow = NULL;
     hyv_pool_run(be, y.cols, transform_filter, &p);
     for (p.first = 0; p.first < tiles && !be->err; p.first += most) {
         p.count = least(most, tiles - p.first);

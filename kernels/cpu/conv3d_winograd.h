@@ -4,8 +4,8 @@
 
 #include "gemm.h"
 
-/* Whether such a convolution pays: in fp32, for enough channels and filters and a picture that 2x2
- * tiles fill. Depends on nothing that differs between processors. */
+/* Whether such a convolution pays: where f32 is multiplied, for enough channels and filters and a
+ * picture that 2x2 tiles fill. Depends on nothing that differs between processors. */
 bool hyv_conv3d_is_winograd(const hyv_gemm_functions *f, int64_t filters, int64_t channels,
                             hyv_grid grid, hyv_grid kernel, hyv_grid stride);
 

@@ -120,6 +120,12 @@ static inline int64_t hyv_gemm_elements(const hyv_gemm_functions *f, int64_t dep
     return (depth + unit - 1) / unit * f->unit;
 }
 
+/* Whether products are of f32: in fp32, and where those in bf16 are emulated. */
+static inline bool hyv_gemm_is_f32(const hyv_gemm_functions *f)
+{
+    return !f->narrow || f->fold == 1;
+}
+
 /* Whether products are of tiles (gemm_amx.c). */
 static inline bool hyv_gemm_is_tiled(const hyv_gemm_functions *f)
 {

@@ -41,17 +41,18 @@ typedef struct hyv_row_functions {
     /* The three transformations of conv3d_winograd.c for n channels, whose formulas stand there. */
     /* out [16] at distance `stride` from taps [9, n]. */
     void (*tile_filter)(float *out, int64_t stride, const float *taps, int64_t n);
-    /* out = (d[0] +- d[1]) +- (d[2] +- d[3]) from element `first` on: minus_down inside of the
-     * brackets, minus_across between them. */
-    void (*tile_input)(float *out, const float *const d[4], int64_t first, bool minus_down,
-                       bool minus_across, int64_t n);
+    /* out = (d[0] +- d[1]) +- (d[2] +- d[3]): minus_down inside of the brackets, minus_across
+     * between them. tile_input of f32, tile_halves of bf16. */
+    void (*tile_input)(float *out, const void *const d[4], bool minus_down, bool minus_across,
+                       int64_t n);
+    void (*tile_halves)(float *out, const void *const d[4], bool minus_down, bool minus_across,
+                        int64_t n);
     /* Output (lower, right) of the 2x2 from m [16] at distance `stride`. */
     void (*tile_output)(float *y, const float *m, int64_t stride, bool lower, bool right,
                         int64_t n);
-    /* Those of upsample_winograd.c: out = v[0] - v[1] from element `first` on where count is 2; the
-     * difference of two such, of v[0] to v[3], where it is 4; and that of two of those where it is
-     * 8. */
-    void (*difference)(float *out, const float *const *v, int count, int64_t first, int64_t n);
+    /* Those of upsample_winograd.c: out = v[0] - v[1] where count is 2; the difference of two such,
+     * of v[0] to v[3], where it is 4; and that of two of those where it is 8. */
+    void (*difference)(float *out, const float *const *v, int count, int64_t n);
     /* y = the sum of 4 or 8 rows. */
     void (*sum_rows)(float *y, const float *const *m, int count, int64_t n);
     /* x[i, j] *= factor[j]; x [rows, width] */

@@ -235,22 +235,48 @@ static void tile_filter(float *out, int64_t stride, const float *taps, int64_t n
     }
 }
 
-static void tile_input(float *restrict out, const float *const d[4], int64_t first, bool minus_down,
-                       bool minus_across, int64_t n)
+static inline float tile_value(const void *d, int64_t i, bool halves)
 {
-    const float *a = d[0] + first, *b = d[1] + first, *c = d[2] + first, *e = d[3] + first;
+    return halves ? hyv_bf16_to_f32(((const uint16_t *)d)[i]) : ((const float *)d)[i];
+}
+
+/* All but out, d and n are constants. */
+static inline __attribute__((always_inline)) void tile_combination(float *restrict out,
+                                                                   const void *const d[4],
+                                                                   int64_t n, const bool halves,
+                                                                   const float down,
+                                                                   const float across)
+{
+    const void *restrict a = d[0], *restrict b = d[1], *restrict c = d[2], *restrict e = d[3];
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (tile_value(a, i, halves) + down * tile_value(b, i, halves)) +
+                 across * (tile_value(c, i, halves) + down * tile_value(e, i, halves));
+}
+
+static inline __attribute__((always_inline)) void tile_any(float *out, const void *const d[4],
+                                                           int64_t n, const bool halves,
+                                                           bool minus_down, bool minus_across)
+{
     if (minus_down && minus_across)
-        for (int64_t i = 0; i < n; i++)
-            out[i] = (a[i] - b[i]) - (c[i] - e[i]);
+        tile_combination(out, d, n, halves, -1.0f, -1.0f);
     else if (minus_down)
-        for (int64_t i = 0; i < n; i++)
-            out[i] = (a[i] - b[i]) + (c[i] - e[i]);
+        tile_combination(out, d, n, halves, -1.0f, 1.0f);
     else if (minus_across)
-        for (int64_t i = 0; i < n; i++)
-            out[i] = (a[i] + b[i]) - (c[i] + e[i]);
+        tile_combination(out, d, n, halves, 1.0f, -1.0f);
     else
-        for (int64_t i = 0; i < n; i++)
-            out[i] = (a[i] + b[i]) + (c[i] + e[i]);
+        tile_combination(out, d, n, halves, 1.0f, 1.0f);
+}
+
+static void tile_input(float *out, const void *const d[4], bool minus_down, bool minus_across,
+                       int64_t n)
+{
+    tile_any(out, d, n, false, minus_down, minus_across);
+}
+
+static void tile_halves(float *out, const void *const d[4], bool minus_down, bool minus_across,
+                        int64_t n)
+{
+    tile_any(out, d, n, true, minus_down, minus_across);
 }
 
 /* A^T m: one of its two results, from the three of m that it takes. */
@@ -292,22 +318,21 @@ static inline float difference4(float a, float b, float c, float d)
     return (a - b) - (c - d);
 }
 
-static void difference(float *restrict out, const float *const *v, int count, int64_t first,
-                       int64_t n)
+static void difference(float *restrict out, const float *const *v, int count, int64_t n)
 {
-    const float *a = v[0] + first, *b = v[1] + first;
+    const float *a = v[0], *b = v[1];
     if (count == 2) {
         for (int64_t i = 0; i < n; i++)
             out[i] = a[i] - b[i];
         return;
     }
-    const float *c = v[2] + first, *d = v[3] + first;
+    const float *c = v[2], *d = v[3];
     if (count == 4) {
         for (int64_t i = 0; i < n; i++)
             out[i] = difference4(a[i], b[i], c[i], d[i]);
         return;
     }
-    const float *e = v[4] + first, *f = v[5] + first, *g = v[6] + first, *h = v[7] + first;
+    const float *e = v[4], *f = v[5], *g = v[6], *h = v[7];
     for (int64_t i = 0; i < n; i++)
         out[i] = difference4(a[i], b[i], c[i], d[i]) - difference4(e[i], f[i], g[i], h[i]);
 }
@@ -345,6 +370,7 @@ const hyv_row_functions ROWS_TABLE = {
     .scale_columns = scale_columns,
     .tile_filter = tile_filter,
     .tile_input = tile_input,
+    .tile_halves = tile_halves,
     .tile_output = tile_output,
     .difference = difference,
     .sum_rows = sum_rows,

@@ -11,7 +11,8 @@
  * positions, or 27, and each is a matrix product: over channels, and over the frames of the taps
  * where time is not doubled. Filters are transformed once a call; V exists only as packed panels, m
  * for some voxels at a time. The bias is the start of the middle position, which every output takes
- * once. In bf16 the operands would be rounded after their transformation, so there
+ * once. Where products in bf16 are emulated, both operands are rounded before their transformation
+ * and all else is f32; where bf16 is multiplied as such it would be rounded after it, so there
  * upsample_conv3d.c does without.
  */
 #include "upsample_winograd.h"
@@ -45,6 +46,7 @@ typedef struct doubling {
     shape s;
     hyv_backend *be;
     const hyv_gemm_functions *f;
+    hyv_gemm_functions products; /* those of f, which round nothing */
     const hyv_row_functions *rows;
     hyv_mat x, y;
     const hyv_weight *W;
@@ -112,6 +114,8 @@ static void transform_filter(void *arg, int64_t filter, int thread)
     const int64_t n = p->s.channels, size = padded(p->s.filters * p->s.depth);
     float *taps = (float *)(void *)hyv_cpu_of(p->be)->scratch[thread].data; /* [27, n] */
     hyv_decode_weight(p->f, taps, p->W, filter, 0, FRAME * TAPS * n);
+    if (p->f->narrow)
+        p->f->narrow(taps, taps, 1, FRAME * TAPS * n);
     for (int axis = p->s.time ? 0 : 1; axis < 3; axis++)
         for (int tap = 0; tap < FRAME * TAPS; tap++)
             if (tap / apart[axis] % TAPS == 1) {
@@ -125,9 +129,9 @@ static void transform_filter(void *arg, int64_t filter, int thread)
     }
 }
 
-/* The voxels whose differences along 0 to 3 axes are the position of a voxel, at frame tap `tap` if
- * time is not doubled; returns how many. */
-static int read_voxels(const doubling *p, const float *v[CORNERS], int64_t row, int64_t tap)
+/* Rows of x with the voxels whose differences along 0 to 3 axes are the position of a voxel, at
+ * frame tap `tap` if time is not doubled; returns how many. */
+static int find_voxels(const doubling *p, int64_t v[CORNERS], int64_t row, int64_t tap)
 {
     const hyv_grid g = p->s.grid, at = voxel(&p->s, row);
     const int side_t = p->s.time ? p->position / FRAME : 1; /* 0: before, 1: here, 2: behind */
@@ -140,8 +144,30 @@ static int read_voxels(const doubling *p, const float *v[CORNERS], int64_t row, 
     for (int a = 0; a < 1 + (side_t != 1); a++)
         for (int b = 0; b < 1 + (side_h != 1); b++)
             for (int c = 0; c < 1 + (side_w != 1); c++)
-                v[count++] = hyv_row(p->x, (t[a] * g.h + h[b]) * g.w + w[c]);
+                v[count++] = (t[a] * g.h + h[b]) * g.w + w[c];
     return count;
+}
+
+/* V of a position for `count` channels: in `out`, or where it lies; `rounded` has room for CORNERS
+ * voxels of them. */
+static const float *transform_voxel(const doubling *p, float *out, int64_t row, int64_t tap,
+                                    int64_t channel, int64_t count, float *rounded)
+{
+    const float *v[CORNERS];
+    int64_t rows[CORNERS];
+    const int read = find_voxels(p, rows, row, tap);
+    for (int i = 0; i < read; i++) {
+        float *to = read == 1 ? out : rounded + i * PIECE;
+        v[i] = hyv_gemm_wide(p->f, to, p->x, rows[i], channel, count);
+        if (!p->f->narrow || p->x.type == HYV_BF16)
+            continue;
+        p->f->narrow(to, v[i], 1, count);
+        v[i] = to;
+    }
+    if (read == 1)
+        return v[0];
+    p->rows->difference(out, v, read, count);
+    return out;
 }
 
 /* Row i of the operand is voxel p->from + i, element tap * channels + c is channel c of frame tap
@@ -155,13 +181,9 @@ static void pack_voxels(const void *operand, const hyv_gemm_functions *f, float 
     for (int64_t done = 0, count; done < depth; done += count) {
         const int64_t tap = (k0 + done) / channels, channel = (k0 + done) % channels;
         count = least(least(channels - channel, depth - done), PIECE);
-        for (int i = 0; i < n; i++) {
-            const float *v[CORNERS];
-            const int read = read_voxels(p, v, p->from + first + i, tap);
-            rows[i] = read == 1 ? v[0] + channel : buffer + i * PIECE;
-            if (read > 1)
-                p->rows->difference(buffer + i * PIECE, v, read, channel, count);
-        }
+        for (int i = 0; i < n; i++)
+            rows[i] = transform_voxel(p, buffer + i * PIECE, p->from + first + i, tap, channel,
+                                      count, buffer + width * PIECE);
         f->transpose(out + done * width, width, rows, n, count);
     }
 }
@@ -245,6 +267,7 @@ static void multiply(doubling *p, size_t reserved)
         const hyv_mat right = {p->filters + p->position * padded(filters * depth), filters, depth,
                                depth, HYV_F32};
         const hyv_gemm_call call = {
+            .functions = &p->products,
             .reserved = reserved,
             .rows = to - p->from,
             .cols = filters,
@@ -262,7 +285,7 @@ static void multiply(doubling *p, size_t reserved)
 
 bool hyv_upsample_is_winograd(const hyv_gemm_functions *f, int64_t filters, int64_t channels)
 {
-    return !f->narrow && filters >= CHANNELS_MIN && channels >= CHANNELS_MIN;
+    return hyv_gemm_is_f32(f) && filters >= CHANNELS_MIN && channels >= CHANNELS_MIN;
 }
 
 void hyv_cpu_upsample_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W,
@@ -277,12 +300,14 @@ void hyv_cpu_upsample_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_
     doubling p = {.s = s,
                   .be = be,
                   .f = cpu->gemm,
+                  .products = *cpu->gemm,
                   .rows = cpu->rows,
                   .x = x,
                   .y = y,
                   .W = W,
                   .filters = (float *)(void *)memory};
     p.sums = p.filters + s.positions * padded(s.filters * s.depth);
+    p.products.narrow = NULL;
     const int64_t voxels = hyv_grid_rows(grid);
     hyv_pool_run(be, s.filters, transform_filter, &p);
     for (p.first = 0; p.first < voxels && !be->err; p.first += s.most) {

@@ -4,8 +4,8 @@
 
 #include "gemm.h"
 
-/* Whether it pays: in fp32, for enough channels and filters. Depends on nothing that differs
- * between processors. */
+/* Whether it pays: where f32 is multiplied, for enough channels and filters. Depends on nothing
+ * that differs between processors. */
 bool hyv_upsample_is_winograd(const hyv_gemm_functions *f, int64_t filters, int64_t channels);
 
 void hyv_cpu_upsample_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W,
