@@ -407,7 +407,7 @@ static int write_frames(job *j, hyv_context *context, const hyv_video *video, wr
 {
     hyv_image image = HYV_INIT(hyv_image);
     const size_t bytes = lay_out(&image, video, j->format);
-    if (!bytes)
+    if (!image.data[0])
         return report(1, "not enough memory for a picture");
     int status = 0, got = 0;
     bool good = write_header(w->file, &image, video);

@@ -49,7 +49,7 @@ void hyv_log_write(hyv_log *log, int level, const char *format, ...)
     log->write(log->opaque, level, text);
 }
 
-int hyv_log_error(hyv_log *log, int err, const char *format, ...)
+int(hyv_log_error)(hyv_log *log, int err, const char *format, ...)
 {
     if (!log)
         return err;

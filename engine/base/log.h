@@ -22,6 +22,9 @@ void hyv_log_write(hyv_log *log, int level, const char *format, ...)
  * hyv_log_error(log, -EINVAL, "..."). */
 int hyv_log_error(hyv_log *log, int err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+#ifdef __clang_analyzer__ /* it does not look into other files: that this is what it returns */
+#define hyv_log_error(log, err, ...) (hyv_log_error(log, err, __VA_ARGS__), (err))
+#endif
 void hyv_log_clear(hyv_log *log);
 
 #endif

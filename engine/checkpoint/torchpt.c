@@ -260,7 +260,7 @@ static int read_integers(const file *f, const description *d, const hyv_pickle_v
 /* Shape and strides; the elements must lie one after the other, slowest dimension first. */
 static int read_shape(const file *f, const description *d, hyv_tensor *t)
 {
-    int64_t strides[HYV_TENSOR_RANK_MAX];
+    int64_t strides[HYV_TENSOR_RANK_MAX] = {0};
     const int rank = read_integers(f, d, d->sizes, t->shape);
     const int n = rank < 0 ? rank : read_integers(f, d, d->strides, strides);
     size_t count = 1;

@@ -37,17 +37,19 @@ static char *make_header(size_t *size, int64_t rows, int64_t channels, size_t ru
     json_t *root = json_pack("{s:{s:s}, s:o, s:o}", "__metadata__", "format", FORMAT, "latents",
                              tensor_entry("F32", rows, channels, 0, latents), "run",
                              tensor_entry("U8", (int64_t)run_bytes, 0, latents, run_bytes));
-    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    const size_t length = text ? strlen(text) : 0, padded = (length + 7) / 8 * 8;
-    char *header = text ? hyv_malloc(LENGTH_BYTES + padded, 1) : NULL;
+    const size_t length = json_dumpb(root, NULL, 0, JSON_COMPACT); /* 0: no memory */
+    const size_t padded = (length + 7) / 8 * 8;
+    char *header = length ? hyv_malloc(LENGTH_BYTES + padded, 1) : NULL;
     if (header) {
         for (int i = 0; i < LENGTH_BYTES; i++)
             header[i] = (char)((uint64_t)padded >> 8 * i & 0xff);
         memset(header + LENGTH_BYTES, ' ', padded);
-        memcpy(header + LENGTH_BYTES, text, length);
         *size = LENGTH_BYTES + padded;
     }
-    free(text);
+    if (header && json_dumpb(root, header + LENGTH_BYTES, length, JSON_COMPACT) != length) {
+        hyv_free_host(header);
+        header = NULL;
+    }
     json_decref(root);
     return header;
 }
