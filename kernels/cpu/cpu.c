@@ -147,14 +147,30 @@ bool hyv_cpu_has_int8(hyv_int8_kind kind, hyv_isa isa)
     }
 }
 
+/* Bytes of a third-level cache, 0 where nobody knows. The kernel names one such cache; sysconf sums
+ * up all of a package's on some of AMD's processors, of which a core has only its own. */
+static int64_t third_cache_bytes(void)
+{
+    long long kib = 0;
+    FILE *f = fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "re");
+    if (f) {
+        if (fscanf(f, "%lldK", &kib) != 1)
+            kib = 0;
+        fclose(f);
+    }
+    if (kib > 0)
+        return kib << 10;
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+    return sysconf(_SC_LEVEL3_CACHE_SIZE);
+#else
+    return 0;
+#endif
+}
+
 /* An eighth of the third cache, which others may share, within what was measured to be worth it. */
 static int64_t chunk_floats(void)
 {
-#if defined(_SC_LEVEL3_CACHE_SIZE)
-    const int64_t floats = (int64_t)sysconf(_SC_LEVEL3_CACHE_SIZE) / 8 / (int64_t)sizeof(float);
-#else
-    const int64_t floats = 0;
-#endif
+    const int64_t floats = third_cache_bytes() / 8 / (int64_t)sizeof(float);
     const int64_t least = floats < HYV_GEMM_CHUNK ? HYV_GEMM_CHUNK : floats;
     return least < HYV_GEMM_CHUNK_MAX ? least : HYV_GEMM_CHUNK_MAX;
 }
