@@ -430,6 +430,7 @@ static void multiply_panel(void *arg, int64_t index, int thread)
     hyv_gemm_begin(g->f);
     for (int64_t k = 0; k < g->depth && !hyv_pool_stopped(g->be, thread); k += g->f->depth) {
         const int64_t depth = least(g->f->depth, g->depth - k);
+        const float *left = packed_left(g, i0, k, depth);
         pack_right(g, s.panels, j, cols, g->k0 + k, depth, s.buffer);
         for (int64_t i = i0; i < i1; i += mr) {
             const piece p = {.i = g->i0 + i,
@@ -438,7 +439,7 @@ static void multiply_panel(void *arg, int64_t index, int thread)
                              .cols = cols,
                              .k = g->k0 + k,
                              .depth = depth};
-            multiply_tile(g, &p, packed_left(g, i, k, depth), s.panels, s.sums + (i - i0) * nr);
+            multiply_tile(g, &p, left + (i - i0) * depth, s.panels, s.sums + (i - i0) * nr);
         }
     }
     hyv_gemm_end(g->f);

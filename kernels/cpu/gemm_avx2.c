@@ -9,7 +9,7 @@
 
 #include <immintrin.h>
 
-enum { MR = 6, NR = 16, LANES = 8, DEPTH = 384 };
+enum { MR = 6, NR = 16, LANES = 8, DEPTH = 768 };
 enum { AHEAD = 16, STEPS = 2 }; /* k: fetched early; multiplied a turn */
 
 typedef __m256 vector;
