@@ -94,6 +94,21 @@ static float *packed_block(const attention *a, int64_t index)
     return a->packed + index * (keys_floats(a->f, a->d) + values_floats(a->f, a->d));
 }
 
+/* Few floats, for which calling memcpy takes longer than copying. */
+static inline void copy_few(float *to, const float *from, int n)
+{
+    enum { FOUR = 4 * sizeof(float), EIGHT = 8 * sizeof(float) };
+    if (n > 16 || n < 4) {
+        memcpy(to, from, (size_t)n * sizeof(float));
+    } else if (n >= 8) {
+        memcpy(to, from, EIGHT);
+        memcpy(to + n - 8, from + n - 8, EIGHT);
+    } else {
+        memcpy(to, from, FOUR);
+        memcpy(to + n - 4, from + n - 4, FOUR);
+    }
+}
+
 /* Packs columns of v, transposed: their k are keys. */
 static void pack_values(const void *operand, const hyv_gemm_functions *f, float *out, int width,
                         int64_t first, int n, int64_t k0, int64_t depth, float *buffer)
@@ -101,8 +116,9 @@ static void pack_values(const void *operand, const hyv_gemm_functions *f, float 
     const hyv_mat *v = operand;
     (void)f, (void)buffer;
     for (int64_t i = 0; i < depth; i++) {
-        memcpy(out + i * width, hyv_row(*v, k0 + i) + first, (size_t)n * sizeof(float));
-        memset(out + i * width + n, 0, (size_t)(width - n) * sizeof(float));
+        copy_few(out + i * width, hyv_row(*v, k0 + i) + first, n);
+        for (int j = n; j < width; j++)
+            out[i * width + j] = 0.0f;
     }
 }
 
@@ -203,15 +219,23 @@ static void key_block(const attention *a, const space *s, int64_t head, int64_t 
                   index == 0 ? s->zeros : NULL);
 }
 
-/* Divides by the sums and turns columns back into rows. */
+/* Divides by the sums and turns columns back into rows, some columns at a time. */
 static void write_rows(const attention *a, const space *s, hyv_mat y, int64_t at)
 {
-    const int nr = a->f->nr;
-    for (int64_t i = at; i < least(at + nr, y.rows); i++) {
-        const float factor = 1.0f / s->sum[i], *column = s->y + at * a->d + (i - at);
-        float *row = hyv_row(y, i);
-        for (int64_t c = 0; c < a->d; c++)
-            row[c] = column[c * nr] * factor;
+    const hyv_gemm_functions *f = a->f->wide ? a->f->wide : a->f;
+    const int nr = f->nr;
+    const float *rows[HYV_GEMM_NR_MAX];
+    for (int64_t c = 0; c < a->d; c += nr) {
+        const int n = (int)least(nr, a->d - c);
+        for (int i = 0; i < n; i++)
+            rows[i] = s->y + at * a->d + (c + i) * nr;
+        f->transpose(s->scores, nr, rows, n, nr);
+        for (int64_t i = at; i < least(at + nr, y.rows); i++) {
+            const float factor = 1.0f / s->sum[i], *from = s->scores + (i - at) * nr;
+            float *to = hyv_row(y, i) + c;
+            for (int j = 0; j < n; j++)
+                to[j] = from[j] * factor;
+        }
     }
 }
 

@@ -1,0 +1,64 @@
+/* The softmax of attention for AVX2 (softmax_simd.h); included by rows_avx2.c.
+ *
+ * 2^n by adding to the exponent, raised by 64 so that it stays that of a normal number, and a
+ * product with 2^-64 that rounds. The rounder puts n + 64 into the low bits of t.
+ */
+#include <immintrin.h>
+
+#include "vmath.h"
+
+#define SOFTMAX_ROUNDER (HYV_ROUNDER + 64.0f)
+enum { SOFTMAX_LANES = 8 };
+
+typedef __m256 vector;
+
+static inline vector load(const float *from)
+{
+    return _mm256_loadu_ps(from);
+}
+
+static inline void put(float *to, vector v)
+{
+    _mm256_storeu_ps(to, v);
+}
+
+static inline vector all(float f)
+{
+    return _mm256_set1_ps(f);
+}
+
+static inline vector multiply(vector x, vector y)
+{
+    return _mm256_mul_ps(x, y);
+}
+
+static inline vector multiply_add(vector x, vector y, vector sum)
+{
+    return _mm256_fmadd_ps(x, y, sum);
+}
+
+static inline vector add_up(vector x, vector y)
+{
+    return _mm256_add_ps(x, y);
+}
+
+static inline vector subtract(vector x, vector y)
+{
+    return _mm256_sub_ps(x, y);
+}
+
+/* The larger; with a NaN in either, y. */
+static inline vector larger(vector x, vector y)
+{
+    return _mm256_max_ps(x, y);
+}
+
+/* p 2^n. What is added lets a NaN pass, whose bits may become those of anything. */
+static inline vector times_power(vector p, vector t, vector r)
+{
+    const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
+    const vector raised = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), power));
+    return _mm256_fmadd_ps(raised, all(0x1p-64f), _mm256_mul_ps(r, all(0.0f)));
+}
+
+#include "softmax_simd.h"
