@@ -26,7 +26,8 @@ enum {
     TAPS = 3,
     PIECE = HYV_GEMM_BUFFER / HYV_GEMM_MR_MAX, /* channels transformed at once */
     CHANNELS_MIN = 16,
-    SUMS_MAX = 1 << 22, /* floats of M at once */
+    SUMS_MAX = 1 << 22, /* floats of M at once, */
+    TILES_MAX = 768,    /* and tiles: voxels that are read for each position stay in a cache */
     PADDING =
         48, /* floats from one position's matrix to the next, lest they meet in a cache's set */
     ALIGNMENT = 64
@@ -187,7 +188,7 @@ static void write_tiles(void *arg, int64_t first, int64_t count, int thread)
 
 static int64_t tiles_at_once(int64_t rows, int64_t filters, hyv_grid grid)
 {
-    const int64_t most = SUMS_MAX / (POSITIONS * filters);
+    const int64_t most = least(SUMS_MAX / (POSITIONS * filters), TILES_MAX);
     return least(hyv_grid_rows(tiles_of(rows, grid)), most > 0 ? most : 1);
 }
 
