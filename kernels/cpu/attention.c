@@ -219,7 +219,8 @@ static void key_block(const attention *a, const space *s, int64_t head, int64_t 
                   index == 0 ? s->zeros : NULL);
 }
 
-/* Divides by the sums and turns columns back into rows, some columns at a time. */
+/* Divides by the sums and turns columns back into rows, some columns at a time: of f32, whatever
+ * panels of operands are of. The scores are not needed any more. */
 static void write_rows(const attention *a, const space *s, hyv_mat y, int64_t at)
 {
     const hyv_gemm_functions *f = a->f->wide ? a->f->wide : a->f;

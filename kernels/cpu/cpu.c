@@ -147,8 +147,9 @@ bool hyv_cpu_has_int8(hyv_int8_kind kind, hyv_isa isa)
     }
 }
 
-/* Bytes of a third-level cache, 0 where nobody knows. The kernel names one such cache; sysconf sums
- * up all of a package's on some of AMD's processors, of which a core has only its own. */
+/* Bytes of a third-level cache, 0 or less where nobody knows. The kernel names one such cache;
+ * sysconf sums up all of a package's on some of AMD's processors, of which a core has only its own.
+ */
 static int64_t third_cache_bytes(void)
 {
     long long kib = 0;

@@ -22,7 +22,7 @@ static inline void put(float *to, vector v)
     _mm256_storeu_ps(to, v);
 }
 
-static inline vector all(float f)
+static inline vector broadcast(float f)
 {
     return _mm256_set1_ps(f);
 }
@@ -58,7 +58,7 @@ static inline vector times_power(vector p, vector t, vector r)
 {
     const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
     const vector raised = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), power));
-    return _mm256_fmadd_ps(raised, all(0x1p-64f), _mm256_mul_ps(r, all(0.0f)));
+    return _mm256_fmadd_ps(raised, broadcast(0x1p-64f), _mm256_mul_ps(r, broadcast(0.0f)));
 }
 
 #include "softmax_simd.h"

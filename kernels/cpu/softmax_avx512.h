@@ -20,7 +20,7 @@ static inline void put(float *to, vector v)
     _mm512_storeu_ps(to, v);
 }
 
-static inline vector all(float f)
+static inline vector broadcast(float f)
 {
     return _mm512_set1_ps(f);
 }
@@ -55,7 +55,7 @@ static inline vector larger(vector x, vector y)
 static inline vector times_power(vector p, vector t, vector r)
 {
     (void)r;
-    return _mm512_scalef_ps(p, _mm512_sub_ps(t, all(SOFTMAX_ROUNDER)));
+    return _mm512_scalef_ps(p, _mm512_sub_ps(t, broadcast(SOFTMAX_ROUNDER)));
 }
 
 #include "softmax_simd.h"

@@ -13,38 +13,39 @@
 
 enum { SOFTMAX_SUMS = 16, SOFTMAX_CHAINS = 8 };
 
+/* Unrolled, so that chains are registers. */
 #define EACH_CHAIN _Pragma("GCC unroll 8") for (int i = 0; i < SOFTMAX_CHAINS; i++)
 
 /* hyv_expf of x[SOFTMAX_CHAINS] <= 0, or NaN of NaN. */
 static inline __attribute__((always_inline)) void exp_of_negatives(vector *x)
 {
-    const vector rounder = all(SOFTMAX_ROUNDER);
+    const vector rounder = broadcast(SOFTMAX_ROUNDER);
     vector t[SOFTMAX_CHAINS], r[SOFTMAX_CHAINS], p[SOFTMAX_CHAINS];
-    EACH_CHAIN x[i] = larger(all(-104.0f), x[i]); /* with a NaN in either, x */
-    EACH_CHAIN t[i] = multiply_add(x[i], all(1.44269504f), rounder);
-    EACH_CHAIN r[i] = multiply_add(subtract(t[i], rounder), all(-0.693359375f), x[i]);
-    EACH_CHAIN r[i] = multiply_add(subtract(t[i], rounder), all(2.12194440e-4f), r[i]);
-    EACH_CHAIN p[i] = multiply_add(all(1.9918532e-4f), r[i], all(1.3946204e-3f));
-    EACH_CHAIN p[i] = multiply_add(p[i], r[i], all(8.3332639e-3f));
-    EACH_CHAIN p[i] = multiply_add(p[i], r[i], all(4.16662693e-2f));
-    EACH_CHAIN p[i] = multiply_add(p[i], r[i], all(1.66666672e-1f));
-    EACH_CHAIN p[i] = multiply_add(p[i], r[i], all(0.5f));
-    EACH_CHAIN p[i] = add_up(multiply_add(p[i], multiply(r[i], r[i]), r[i]), all(1.0f));
+    EACH_CHAIN x[i] = larger(broadcast(-104.0f), x[i]); /* with a NaN in either, x */
+    EACH_CHAIN t[i] = multiply_add(x[i], broadcast(1.44269504f), rounder);
+    EACH_CHAIN r[i] = multiply_add(subtract(t[i], rounder), broadcast(-0.693359375f), x[i]);
+    EACH_CHAIN r[i] = multiply_add(subtract(t[i], rounder), broadcast(2.12194440e-4f), r[i]);
+    EACH_CHAIN p[i] = multiply_add(broadcast(1.9918532e-4f), r[i], broadcast(1.3946204e-3f));
+    EACH_CHAIN p[i] = multiply_add(p[i], r[i], broadcast(8.3332639e-3f));
+    EACH_CHAIN p[i] = multiply_add(p[i], r[i], broadcast(4.16662693e-2f));
+    EACH_CHAIN p[i] = multiply_add(p[i], r[i], broadcast(1.66666672e-1f));
+    EACH_CHAIN p[i] = multiply_add(p[i], r[i], broadcast(0.5f));
+    EACH_CHAIN p[i] = add_up(multiply_add(p[i], multiply(r[i], r[i]), r[i]), broadcast(1.0f));
     EACH_CHAIN x[i] = times_power(p[i], t[i], r[i]);
 }
 
 static inline vector exp_of_negative(vector x)
 {
-    vector same[SOFTMAX_CHAINS] = {x, x, x, x, x, x, x, x};
-    exp_of_negatives(same);
-    return same[0];
+    vector chains[SOFTMAX_CHAINS] = {x}; /* nobody asks for the others */
+    exp_of_negatives(chains);
+    return chains[0];
 }
 
 /* The largest of some columns; a NaN is not. */
 static inline vector largest_of_columns(const float *s, int64_t keys, int width)
 {
     vector high[SOFTMAX_CHAINS];
-    EACH_CHAIN high[i] = all(-INFINITY);
+    EACH_CHAIN high[i] = broadcast(-INFINITY);
     int64_t j = 0;
     for (; j + SOFTMAX_CHAINS <= keys; j += SOFTMAX_CHAINS)
         EACH_CHAIN high[i] = larger(load(s + (j + i) * width), high[i]);
@@ -59,11 +60,11 @@ static inline vector largest_of_columns(const float *s, int64_t keys, int width)
 static inline void softmax_vector(float *s, int64_t keys, int width, float factor, float *top,
                                   float *total, float *rescale)
 {
-    const vector times = all(factor), before = load(top);
+    const vector times = broadcast(factor), before = load(top);
     const vector high = larger(multiply(largest_of_columns(s, keys, width), times), before);
     vector part[SOFTMAX_SUMS];
     for (int i = 0; i < SOFTMAX_SUMS; i++)
-        part[i] = all(0.0f);
+        part[i] = broadcast(0.0f);
     int64_t j = 0;
     for (; j + SOFTMAX_CHAINS <= keys; j += SOFTMAX_CHAINS) {
         float *score = s + j * width;
