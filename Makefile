@@ -134,8 +134,16 @@ check: packages-check
 	@mkdir -p $(BUILD) && rm -f $(SUMMARY) && touch $(SUMMARY)
 	@$(MAKE) --no-print-directory $(PARALLEL) all tests bench-programs
 	-@$(RUN) $(TEST_BIN) $(SCRIPTS)
-	@$(MAKE) --no-print-directory check-sanitizers check-compilers check-valgrind check-ffmpeg
+	@$(MAKE) --no-print-directory check-isa check-sanitizers check-compilers check-valgrind check-ffmpeg
 	@tests/run.sh --total $(SUMMARY)
+
+# Every operator and the golden models with the instruction sets that this machine may lack (tests/isa): needs AVX2.
+ISA_TESTS := $(wildcard tests/kernels/check_*.c) tests/run/test_golden.c
+ISA_BIN   := $(ISA_TESTS:%.c=$(BUILD)/isa/%)
+check-isa:
+	@$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/isa OPT=-O2 \
+	    ISA_FLAGS="-isystem tests/isa -mavx2 -mfma -mf16c -Wno-psabi" $(ISA_BIN)
+	-@QUICK=1 $(RUN) $(ISA_BIN)
 
 # The unit and golden tests again, with AddressSanitizer and UndefinedBehaviorSanitizer.
 SANITIZE_BUILD := $(BUILD)/sanitize
@@ -258,6 +266,6 @@ clean:
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all lib hyv tests fuzz fuzz-programs bench-programs ffmpeg demo demo-sheet check check-sanitizers check-compilers check-valgrind check-ffmpeg check-13b \
+.PHONY: all lib hyv tests fuzz fuzz-programs bench-programs ffmpeg demo demo-sheet check check-isa check-sanitizers check-compilers check-valgrind check-ffmpeg check-13b \
         bench bench-peers bench-plan bench-precision lint nano score install clean
 .SECONDARY:

@@ -6,7 +6,7 @@ set -eu
 
 build='gcc make pkg-config libc6-dev libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev'
 ffmpeg="$build nasm libx264-dev zlib1g-dev dpkg-dev xz-utils debian-archive-keyring ca-certificates"
-check="$ffmpeg clang valgrind g++ binutils perl procps python3-numpy"
+check="$ffmpeg clang valgrind g++ binutils perl procps python3-numpy libsimde-dev"
 nano="python3-venv g++"
 lint="$build clang-format clang-tidy cppcheck"
 
