@@ -428,6 +428,12 @@ static bool fail_memory(hyv_backend *be, const char *what, size_t bytes)
     return false;
 }
 
+static void keep_enough(hyv_backend *be, size_t bytes)
+{
+    if (bytes > be->stats.arena_bytes_enough)
+        be->stats.arena_bytes_enough = bytes;
+}
+
 static hyv_mat new_matrix(hyv_backend *be, int64_t rows, int64_t cols, hyv_type type)
 {
     const size_t bytes =
@@ -449,6 +455,7 @@ static hyv_mat new_matrix(hyv_backend *be, int64_t rows, int64_t cols, hyv_type 
     be->arena_used += padded;
     if (be->arena_used > be->stats.arena_bytes_max)
         be->stats.arena_bytes_max = be->arena_used;
+    keep_enough(be, be->arena_used);
     return m;
 }
 
@@ -470,6 +477,17 @@ size_t hyv_mark(const hyv_backend *be)
 void hyv_release(hyv_backend *be, size_t mark)
 {
     be->arena_used = mark;
+}
+
+/* From the end on, so that one operator's working memory is still in a cache for the next. */
+void *hyv_arena_lend(hyv_backend *be, size_t bytes)
+{
+    const size_t padded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    const size_t room = be->ops->dry ? SIZE_MAX / 2 : be->arena_bytes / ALIGNMENT * ALIGNMENT;
+    if (padded < bytes || be->arena_used > room || padded > room - be->arena_used)
+        return NULL;
+    keep_enough(be, be->arena_used + padded);
+    return be->ops->dry ? (char *)(uintptr_t)ALIGNMENT : be->arena + room - padded;
 }
 
 int hyv_arena_resize(hyv_backend *be, size_t bytes)

@@ -158,6 +158,11 @@ hyv_mat hyv_new_operand(hyv_backend *be, int64_t rows, int64_t cols);
 size_t hyv_mark(const hyv_backend *be);
 void hyv_release(hyv_backend *be, size_t mark);
 
+/* For backends: `bytes` of working memory at the end of the arena, aligned to 64, until the
+ * operator that runs returns. NULL where activations leave no such room. A dry run always has it.
+ */
+void *hyv_arena_lend(hyv_backend *be, size_t bytes);
+
 /* Makes the arena at least `bytes` large; only while it is empty. 0 frees it. */
 int hyv_arena_resize(hyv_backend *be, size_t bytes);
 
@@ -241,9 +246,9 @@ typedef struct hyv_backend_ops {
                              const hyv_affine *affine, float eps);
     void (*normalise_silu)(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics);
 
-    /* Bytes of working memory that the operators above take beside their arguments (packing
-     * buffers, scores), for the plan: an upper bound over all calls made so far on this (dry)
-     * backend is kept by null; others return what they hold now. */
+    /* Bytes of working memory that the operators above take beside their arguments and the arena
+     * (packing buffers, scores), for the plan: an upper bound over all calls made so far on this
+     * (dry) backend is kept by null; others return what they hold now. */
     size_t (*scratch)(const hyv_backend *be);
 
     /* What runs, for people: "cpu (avx512, 2 threads)". */
@@ -291,9 +296,10 @@ typedef struct hyv_example {
 /* What a backend did so far: exact on the null backend, whose numbers are the plan. */
 typedef struct hyv_backend_stats {
     uint64_t calls;
-    double flops;           /* multiply and add count as two */
-    double attention_flops; /* the part of flops done in attention */
-    size_t arena_bytes_max;
+    double flops;              /* multiply and add count as two */
+    double attention_flops;    /* the part of flops done in attention */
+    size_t arena_bytes_max;    /* of activations, */
+    size_t arena_bytes_enough; /* and with the working memory of the operators that found room */
     size_t fixed_bytes;
     size_t fixed_bytes_max;
     /* On the null backend only: */

@@ -84,8 +84,8 @@ static void collect(hyv_cost *cost, hyv_backend *be, double times)
     const hyv_backend_stats *s = &be->stats;
     const size_t scratch = be->ops->scratch ? be->ops->scratch(be) : 0;
     add_work(&cost->work, s, times);
-    if (s->arena_bytes_max > cost->arena)
-        cost->arena = s->arena_bytes_max;
+    if (s->arena_bytes_enough > cost->arena)
+        cost->arena = s->arena_bytes_enough;
     if (scratch > cost->scratch)
         cost->scratch = scratch;
     be->stats.flops = be->stats.attention_flops = 0.0;

@@ -316,7 +316,7 @@ void hyv_cpu_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat
     a.blocks = (k.rows + HYV_KEY_BLOCK - 1) / HYV_KEY_BLOCK;
     const int64_t key_heads = k.cols / a.d, packed = packed_floats(a.f, k.rows, a.d);
     const int64_t most = hyv_attention_heads(packed, key_heads);
-    a.packed = hyv_cpu_scratch(be, &cpu->shared, (size_t)(most * packed) * sizeof(float));
+    a.packed = hyv_cpu_shared(be, (size_t)(most * packed) * sizeof(float));
     if (!a.packed || !hyv_cpu_scratch_all(be, space_floats(a.f, a.d) * sizeof(float)))
         return;
     a.group = heads / key_heads;

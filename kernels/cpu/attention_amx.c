@@ -353,7 +353,7 @@ void hyv_attention_amx(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat
     a.blocks = (k.rows + KEYS - 1) / KEYS;
     const int64_t key_heads = k.cols / a.d, packed = packed_floats(k.rows, a.d);
     const int64_t most = hyv_attention_heads(packed, key_heads);
-    a.packed = hyv_cpu_scratch(be, &cpu->shared, (size_t)(most * packed) * sizeof(float));
+    a.packed = hyv_cpu_shared(be, (size_t)(most * packed) * sizeof(float));
     if (!a.packed || !hyv_cpu_scratch_all(be, space_floats(a.d) * sizeof(float)))
         return;
     a.group = heads / key_heads;

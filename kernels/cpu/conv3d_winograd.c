@@ -44,6 +44,7 @@ typedef struct tiling {
     int64_t skipped;      /* frames before those of y */
     float *filters;       /* of each position [filters, TAPS * channels], */
     float *sums;          /* [count, filters] */
+    void *memory;         /* of the products */
     int64_t first, count; /* tiles at a time */
     int position;
 } tiling;
@@ -217,14 +218,14 @@ static size_t taps_bytes(int64_t channels)
 }
 
 /* M for the tiles at hand: one product a position. */
-static void multiply(tiling *p, size_t reserved)
+static void multiply(tiling *p)
 {
     const int64_t filters = p->y.cols, depth = TAPS * p->x.cols;
     for (p->position = 0; p->position < POSITIONS && !p->be->err; p->position++) {
         const hyv_mat right = {p->filters + p->position * padded(filters * depth), filters, depth,
                                depth, HYV_F32};
         const hyv_gemm_call call = {.functions = &p->products,
-                                    .reserved = reserved,
+                                    .memory = p->memory,
                                     .rows = p->count,
                                     .cols = filters,
                                     .depth = depth,
@@ -247,7 +248,7 @@ void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
     const int64_t tiles = hyv_grid_rows(tiles_of(y.rows, grid));
     const size_t reserved = held(most, y.cols, x.cols);
     const size_t shared = shared_bytes(cpu->gemm, tiles, most, y.cols, x.cols);
-    char *memory = hyv_cpu_scratch(be, &cpu->shared, reserved + shared);
+    char *memory = hyv_cpu_shared(be, reserved + shared);
     if (!memory || !hyv_cpu_scratch_all(be, taps_bytes(x.cols)))
         return;
     tiling p = {.be = be,
@@ -260,13 +261,14 @@ void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
                 .grid = grid,
                 .tiles = tiles_of(y.rows, grid),
                 .skipped = grid.t - y.rows / (grid.h * grid.w),
-                .filters = (float *)(void *)memory};
+                .filters = (float *)(void *)memory,
+                .memory = memory + reserved};
     p.sums = p.filters + POSITIONS * padded(y.cols * depth);
     p.products.narrow = NULL;
     hyv_pool_run(be, y.cols, transform_filter, &p);
     for (p.first = 0; p.first < tiles && !be->err; p.first += most) {
         p.count = least(most, tiles - p.first);
-        multiply(&p, reserved);
+        multiply(&p);
         hyv_cpu_rows(be, p.count, OUT * OUT * y.cols, write_tiles, &p);
     }
 }

@@ -237,7 +237,7 @@ static size_t cpu_free(hyv_backend *be, void *address)
     return bytes;
 }
 
-void *hyv_cpu_scratch(hyv_backend *be, hyv_scratch *s, size_t bytes)
+static void *grow(hyv_backend *be, hyv_scratch *s, size_t bytes)
 {
     if (s->bytes >= bytes)
         return s->data;
@@ -254,11 +254,17 @@ void *hyv_cpu_scratch(hyv_backend *be, hyv_scratch *s, size_t bytes)
     return s->data;
 }
 
+void *hyv_cpu_shared(hyv_backend *be, size_t bytes)
+{
+    void *lent = hyv_arena_lend(be, bytes);
+    return lent ? lent : grow(be, &hyv_cpu_of(be)->shared, bytes);
+}
+
 bool hyv_cpu_scratch_all(hyv_backend *be, size_t bytes)
 {
     hyv_cpu *cpu = hyv_cpu_of(be);
     for (int i = 0; i < cpu->threads; i++)
-        if (!hyv_cpu_scratch(be, &cpu->scratch[i], bytes))
+        if (!grow(be, &cpu->scratch[i], bytes))
             return false;
     return true;
 }

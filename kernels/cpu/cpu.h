@@ -45,7 +45,7 @@ enum {
 
 typedef struct hyv_pool hyv_pool;
 
-/* Grow-only working memory, one a thread, 64-byte aligned. */
+/* Grow-only working memory, 64-byte aligned. */
 typedef struct hyv_scratch {
     char *data;
     size_t bytes;
@@ -60,7 +60,7 @@ typedef struct hyv_cpu {
     size_t cache_bytes; /* of a second-level cache */
     hyv_pool *pool;
     hyv_scratch scratch[HYV_THREADS_MAX_CPU];
-    hyv_scratch shared; /* of the operator that runs */
+    hyv_scratch shared; /* of operators for which the arena had no room */
     const struct hyv_row_functions *rows;
     struct hyv_gemm_functions *gemm; /* owned: composed for isa and precision */
 } hyv_cpu;
@@ -98,10 +98,10 @@ bool hyv_pool_stopped(hyv_backend *be, int thread);
 int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa,
                      struct hyv_gemm_functions **gemm);
 
-/* At least `bytes` of a thread's (or the shared) working memory; NULL after hyv_fail(-ENOMEM). Only
- * outside of tasks. */
-void *hyv_cpu_scratch(hyv_backend *be, hyv_scratch *scratch, size_t bytes);
-/* The same for all threads; false after hyv_fail. */
+/* `bytes` of working memory until the operator that runs returns, of the arena where it has room;
+ * once an operator. NULL after hyv_fail(-ENOMEM). Only outside of tasks, as the next. */
+void *hyv_cpu_shared(hyv_backend *be, size_t bytes);
+/* At least `bytes` in cpu->scratch of each thread; false after hyv_fail. */
 bool hyv_cpu_scratch_all(hyv_backend *be, size_t bytes);
 
 /* Calls body(arg, first row, rows, thread) for pieces of `rows` rows, each of about `grain`

@@ -492,11 +492,10 @@ void hyv_gemm(hyv_backend *be, const hyv_gemm_call *call)
     const hyv_gemm_functions *f = call->functions ? call->functions : cpu->gemm;
     const int64_t elements = hyv_gemm_elements(f, call->depth);
     const size_t bytes = shared_floats(f, call->rows, call->cols, elements) * sizeof(float);
-    char *memory = hyv_cpu_scratch(be, &cpu->shared, call->reserved + bytes);
+    float *shared = call->memory ? call->memory : hyv_cpu_shared(be, bytes);
     const size_t thread_bytes = thread_floats(f, call->rows, call->cols, elements) * sizeof(float);
-    if (!memory || !hyv_cpu_scratch_all(be, thread_bytes))
+    if (!shared || !hyv_cpu_scratch_all(be, thread_bytes))
         return;
-    float *shared = (float *)(void *)(memory + call->reserved);
     const int64_t padded = round_up(call->cols, HYV_GEMM_NR_MAX);
     job g = {.call = call,
              .f = f,

@@ -151,7 +151,7 @@ static inline void hyv_gemm_end(const hyv_gemm_functions *f)
 
 typedef struct hyv_gemm_call {
     const hyv_gemm_functions *functions; /* NULL: the backend's */
-    size_t reserved; /* bytes at the start of the shared memory that the caller holds */
+    void *memory; /* hyv_gemm_scratch for no thread, aligned to 64; NULL: hyv_cpu_shared */
     int64_t rows, cols, depth;
     int64_t stretch;  /* of the packers, as in hyv_gemm_pack */
     const void *left; /* [rows, depth] */

@@ -136,7 +136,8 @@ void hyv_cpu_linear_int8(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight
     hyv_cpu *cpu = hyv_cpu_of(be);
     const hyv_gemm_functions *f = cpu->gemm->int8;
     const size_t front = padded((int64_t)hyv_gemm_scratch(f, y.rows, y.cols, x.cols, 0));
-    char *at = hyv_cpu_scratch(be, &cpu->shared, front + operands_bytes(f, y.rows, y.cols, x.cols));
+    char *memory = hyv_cpu_shared(be, front + operands_bytes(f, y.rows, y.cols, x.cols));
+    char *at = memory;
     if (!at)
         return;
     product p = {.f = f, .x = x, .W = W, .row_bytes = row_bytes(f, x.cols)};
@@ -146,6 +147,7 @@ void hyv_cpu_linear_int8(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight
     p.less = (int32_t *)(void *)(at + padded(y.cols * (int64_t)sizeof(float)));
     hyv_cpu_rows(be, x.rows, x.cols, quantise_rows, &p);
     const hyv_gemm_call call = {.functions = f,
+                                .memory = memory,
                                 .rows = y.rows,
                                 .cols = y.cols,
                                 .depth = x.cols,

@@ -135,7 +135,7 @@ static hyv_mat statistics_of(hyv_backend *be, hyv_mat statistics, hyv_mat x, int
 {
     hyv_cpu *cpu = hyv_cpu_of(be);
     const size_t sums = sums_bytes(x.rows, groups);
-    char *shared = hyv_cpu_scratch(be, &cpu->shared, sums + vectors_bytes(x.cols));
+    char *shared = hyv_cpu_shared(be, sums + vectors_bytes(x.cols));
     if (!shared || !hyv_cpu_scratch_all(be, (size_t)x.cols * 2 * sizeof(double)))
         return HYV_NO_MAT;
     group_call c = {

@@ -52,6 +52,7 @@ typedef struct doubling {
     const hyv_weight *W;
     float *filters;       /* of each position [filters, depth], */
     float *sums;          /* [count, filters] */
+    void *memory;         /* of the products */
     int64_t first, count; /* voxels at hand */
     int position;
     int64_t from; /* the first voxel of its product */
@@ -256,7 +257,7 @@ static size_t taps_bytes(const shape *s)
 }
 
 /* m of the voxels at hand: one product a position. */
-static void multiply(doubling *p, size_t reserved)
+static void multiply(doubling *p)
 {
     const int64_t filters = p->s.filters, depth = p->s.depth;
     for (p->position = 0; p->position < p->s.positions && !p->be->err; p->position++) {
@@ -268,7 +269,7 @@ static void multiply(doubling *p, size_t reserved)
                                depth, HYV_F32};
         const hyv_gemm_call call = {
             .functions = &p->products,
-            .reserved = reserved,
+            .memory = p->memory,
             .rows = to - p->from,
             .cols = filters,
             .depth = depth,
@@ -294,7 +295,7 @@ void hyv_cpu_upsample_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_
     hyv_cpu *cpu = hyv_cpu_of(be);
     const shape s = shape_of(y.cols, x.cols, grid, time);
     const size_t reserved = held(&s);
-    char *memory = hyv_cpu_scratch(be, &cpu->shared, reserved + shared_bytes(&s, cpu->gemm));
+    char *memory = hyv_cpu_shared(be, reserved + shared_bytes(&s, cpu->gemm));
     if (!memory || !hyv_cpu_scratch_all(be, taps_bytes(&s)))
         return;
     doubling p = {.s = s,
@@ -305,14 +306,15 @@ void hyv_cpu_upsample_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_
                   .x = x,
                   .y = y,
                   .W = W,
-                  .filters = (float *)(void *)memory};
+                  .filters = (float *)(void *)memory,
+                  .memory = memory + reserved};
     p.sums = p.filters + s.positions * padded(s.filters * s.depth);
     p.products.narrow = NULL;
     const int64_t voxels = hyv_grid_rows(grid);
     hyv_pool_run(be, s.filters, transform_filter, &p);
     for (p.first = 0; p.first < voxels && !be->err; p.first += s.most) {
         p.count = least(s.most, voxels - p.first);
-        multiply(&p, reserved);
+        multiply(&p);
         hyv_cpu_rows(be, p.count, (time ? 8 : 4) * s.filters, write_voxels, &p);
     }
 }

@@ -1,8 +1,8 @@
 /* The backend that computes nothing: it counts what the CPU backend would hold.
  *
  * Shapes, operations and the arena are counted by the front door; here is the working memory of the
- * operators, the largest there was of each kind. Addresses it hands out are never followed, so the
- * published 13B model runs through in milliseconds on any machine.
+ * operators: of threads the largest there was, the rest at the end of the arena. Addresses it hands
+ * out are never followed, so the published 13B model runs through in milliseconds on any machine.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,10 +12,10 @@
 
 enum { ALIGNMENT = 64 };
 
-/* The CPU backend's working memory only grows: one block for all, one a thread. */
+/* The CPU backend's working memory of a thread only grows. */
 typedef struct null_state {
     int threads;
-    size_t shared, thread;           /* largest so far */
+    size_t thread;                   /* largest so far */
     struct hyv_gemm_functions *gemm; /* those that the CPU backend would take */
 } null_state;
 
@@ -77,12 +77,11 @@ static void null_fetch(hyv_backend *be, void *dst, const void *host, size_t byte
     (void)be, (void)dst, (void)host, (void)bytes;
 }
 
-/* What an operator takes without any thread, and with one. */
+/* What an operator takes without any thread, which the arena has room for, and with one. */
 static void count(hyv_backend *be, size_t shared, size_t with_one)
 {
     null_state *s = be->impl;
-    if (shared > s->shared)
-        s->shared = shared;
+    hyv_arena_lend(be, shared);
     if (with_one - shared > s->thread)
         s->thread = with_one - shared;
 }
@@ -267,7 +266,7 @@ static void null_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hy
 static size_t null_scratch(const hyv_backend *be)
 {
     const null_state *s = be->impl;
-    return s->shared + (size_t)s->threads * s->thread;
+    return (size_t)s->threads * s->thread;
 }
 
 static void null_describe(const hyv_backend *be, char *text, size_t size)

@@ -331,14 +331,15 @@ static double once(bench *b, const piece *p)
     return p->module ? b->interval : now() - began;
 }
 
-/* Room for the activations, counted by a run on the null backend. */
+/* Room for activations and working memory, counted by a run on the null backend. */
 static void make_room(bench *b, const piece *p)
 {
-    const hyv_backend_config config = {.threads = 1, .precision = b->be->config.precision};
     hyv_backend *be = b->be;
+    const hyv_backend_config config = {
+        .threads = 1, .isa = be->config.isa, .precision = be->config.precision};
     if (hyv_backend_open(&b->be, "null", &config) == 0)
         p->run(b, NULL);
-    hyv_arena_resize(be, b->be->stats.arena_bytes_max);
+    hyv_arena_resize(be, b->be->stats.arena_bytes_enough);
     hyv_backend_close(&b->be);
     b->be = be;
 }

@@ -522,6 +522,28 @@ static void test_arena(void)
     hyv_backend_close(&be);
 }
 
+/* Working memory is the end of the arena, whatever its size, as long as activations leave it. */
+static void test_lent(void)
+{
+    heard h;
+    hyv_backend *be = open_with(&h, "cpu", false), *dry = open_with(&h, "null", false);
+    CHECK(hyv_arena_lend(be, 1) == NULL);
+    CHECK(hyv_arena_resize(be, 1000) == 0);
+    const hyv_mat a = hyv_new(be, 1, 33);
+    char *lent = hyv_arena_lend(be, 700);
+    CHECK(lent == (char *)a.data + 256 && be->stats.arena_bytes_enough == 192 + 704);
+    CHECK(be->stats.arena_bytes_max == 192 && hyv_mark(be) == 192);
+    CHECK(hyv_arena_lend(be, 64) == (char *)a.data + 896);
+    CHECK(hyv_arena_lend(be, 769) == NULL && hyv_arena_lend(be, SIZE_MAX) == NULL);
+    CHECK(be->stats.arena_bytes_enough == 192 + 704 && hyv_backend_error(be) == 0);
+    CHECK(hyv_new(be, 1, 190).data && hyv_arena_lend(be, 1) == NULL);
+    hyv_new(dry, 1, 33);
+    CHECK(hyv_arena_lend(dry, (size_t)1 << 40) != NULL);
+    CHECK(dry->stats.arena_bytes_enough == 192 + ((size_t)1 << 40));
+    hyv_backend_close(&be);
+    hyv_backend_close(&dry);
+}
+
 static void test_fixed(const char *name)
 {
     heard h;
@@ -646,6 +668,7 @@ int main(void)
     test_missing_operator();
     test_opening();
     test_arena();
+    test_lent();
     test_fixed("cpu");
     test_fixed("null");
     test_transfer();
