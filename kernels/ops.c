@@ -400,7 +400,7 @@ void hyv_group_statistics(hyv_backend *be, hyv_mat statistics, hyv_mat x, int gr
                           const hyv_affine *affine, float eps)
 {
     OPERATOR(group_statistics, 4.0 * volume(x), statistics, x, HYV_NO_MAT,
-             active(be, statistics) && active(be, x) && statistics.rows == HYV_STATISTICS &&
+             active(be, statistics) && operand(be, x) && statistics.rows == HYV_STATISTICS &&
                  statistics.cols == x.cols && apart(statistics, x) && groups > 0 &&
                  x.cols % groups == 0,
              statistics, x, groups, affine, eps);
@@ -409,7 +409,7 @@ void hyv_group_statistics(hyv_backend *be, hyv_mat statistics, hyv_mat x, int gr
 void hyv_normalise_silu(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics)
 {
     OPERATOR(normalise_silu, 24.0 * volume(y), y, x, statistics,
-             operand(be, y) && active(be, x) && active(be, statistics) && same(y, x) &&
+             operand(be, y) && operand(be, x) && active(be, statistics) && same(y, x) &&
                  (y.type == x.type ? same_or_apart(y, x) : apart(y, x)) &&
                  statistics.rows == HYV_STATISTICS && statistics.cols == x.cols &&
                  apart(y, statistics),

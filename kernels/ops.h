@@ -132,13 +132,14 @@ void hyv_shuffle(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_grid grid, hyv_grid 
 void hyv_upsample_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
                          bool time);
 
-/* 15. What group_norm subtracts, multiplies by and adds, a row each: statistics [3, cols]. */
+/* 15. What group_norm subtracts, multiplies by and adds, a row each: statistics [3, cols]. x may be
+ * of hyv_new_operand. */
 enum { HYV_STATISTICS = 3 };
 void hyv_group_statistics(hyv_backend *be, hyv_mat statistics, hyv_mat x, int groups,
                           const hyv_affine *affine, float eps);
 
 /* 16. y = SiLU((x - mean) * factor + shift), which are the rows of statistics. In place allowed. y
- * may be of hyv_new_operand. */
+ * and x may be of hyv_new_operand. */
 void hyv_normalise_silu(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics);
 
 static const hyv_mat HYV_NO_MAT = {0};
@@ -152,8 +153,8 @@ static const hyv_mat HYV_NO_MAT = {0};
  * which later operators ignore because of be->err. */
 hyv_mat hyv_new(hyv_backend *be, int64_t rows, int64_t cols);
 
-/* The same for what only convolutions read: half the size, bf16, where products are not in fp32, as
- * these would round it in any case. */
+/* The same for what only convolutions read, or the normalisation before one: half the size, bf16,
+ * where products are not in fp32, as these would round it in any case. */
 hyv_mat hyv_new_operand(hyv_backend *be, int64_t rows, int64_t cols);
 size_t hyv_mark(const hyv_backend *be);
 void hyv_release(hyv_backend *be, size_t mark);
@@ -179,10 +180,10 @@ void hyv_download(hyv_backend *be, float *host, hyv_mat src);
 
 /* How linear, conv3d and attention multiply. fp32 is the definition. bf16 rounds the operands of
  * each product to bf16, to nearest even, and sums in f32, as published GPU code does; what is
- * stored stays f32. Its bytes are promised for one instruction set only, any number of threads.
- * int8 is bf16 but for linears whose weight says `int8`: there the rows of both operands are scaled
- * to 8-bit integers, the largest to 127, and sums are exact; so these have the same bytes again on
- * every instruction set. */
+ * stored stays f32, but for hyv_new_operand. Its bytes are promised for one instruction set only,
+ * any number of threads. int8 is bf16 but for linears whose weight says `int8`: there the rows of
+ * both operands are scaled to 8-bit integers, the largest to 127, and sums are exact; so these have
+ * the same bytes again on every instruction set. */
 typedef enum hyv_precision {
     HYV_PRODUCTS_FP32,
     HYV_PRODUCTS_BF16,

@@ -188,18 +188,20 @@ static hyv_mat statistics_of(const hyv_vae_forward *f, hyv_mat x, const hyv_affi
 }
 
 /* Where a resnet's branch and its shortcut are. Both may stand in x's place side by side, if x is
- * wide enough: then results go through `some`, which holds the rows at hand. */
+ * wide enough. A branch that has no room beside x is rounded to the type of operands, as it is once
+ * more when it has been normalised. In both cases results go through `some`, which holds the rows
+ * at hand. */
 typedef struct places {
     hyv_mat h, side,
         some; /* side.data NULL: the shortcut is x itself; some.data NULL: not needed */
 } places;
 
-/* A matrix behind the first `taken` values of the store where there is room, or else a new one. */
+/* A matrix behind the first `taken` values of the store; data NULL where there is no room. */
 static hyv_mat beside(const hyv_vae_forward *f, int64_t taken, int64_t rows, int64_t cols)
 {
     const int64_t all = f->store.rows * f->store.cols / cols, first = (taken + cols - 1) / cols;
     if (first + rows > all)
-        return hyv_new(f->be, rows, cols);
+        return HYV_NO_MAT;
     return hyv_rows(hyv_vae_reshape(f->store, all, cols), first, rows);
 }
 
@@ -209,8 +211,14 @@ static places new_places(const hyv_vae_forward *f, const hyv_vae_resnet *r)
     if (r->in >= 2 * r->out && !in_one(f))
         return (places){hyv_cols(f->x, r->out, r->out), hyv_cols(f->x, 0, r->out),
                         hyv_new(f->be, chunk_rows(f), r->out)};
-    return (places){.h = beside(f, n * (r->in > r->out ? r->in : r->out), n, r->out),
-                    .side = r->in == r->out ? HYV_NO_MAT : hyv_new(f->be, n, r->out)};
+    places p = {.h = beside(f, n * (r->in > r->out ? r->in : r->out), n, r->out)};
+    if (!p.h.data)
+        p.h = in_one(f) ? hyv_new(f->be, n, r->out) : hyv_new_operand(f->be, n, r->out);
+    if (r->in != r->out)
+        p.side = hyv_new(f->be, n, r->out);
+    if (p.h.type != f->x.type)
+        p.some = hyv_new(f->be, chunk_rows(f), r->out);
+    return p;
 }
 
 /* h = conv1(silu(norm1(x))) and, where the width changes, side = shortcut(x). x is not needed any
@@ -229,13 +237,17 @@ static void first_half(const hyv_vae_forward *f, const hyv_vae_resnet *r, const 
         const int64_t rows = least(step, n - first);
         const hyv_mat x = hyv_rows(f->x, first, rows);
         const hyv_mat side = p->side.data ? hyv_rows(p->side, first, rows) : HYV_NO_MAT;
-        const hyv_mat to = p->some.data ? hyv_rows(p->some, 0, rows) : side;
+        const hyv_mat some = p->some.data ? hyv_rows(p->some, 0, rows) : HYV_NO_MAT;
+        const hyv_mat h = hyv_rows(p->h, first, rows);
         if (side.data)
-            hyv_linear(be, to, x, &r->shortcut);
+            hyv_linear(be, some.data ? some : side, x, &r->shortcut);
         const hyv_mat branch = slide(f, &w, x, statistics);
-        if (p->some.data)
-            hyv_copy(be, side, to);
-        hyv_vae_conv(f, hyv_rows(p->h, first, rows), branch, &r->conv1);
+        if (side.data && some.data)
+            hyv_copy(be, side, some);
+        const bool rounded = h.type != x.type;
+        hyv_vae_conv(f, rounded ? some : h, branch, &r->conv1);
+        if (rounded)
+            hyv_copy(be, h, some);
     }
     hyv_release(be, mark);
 }

@@ -6,9 +6,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "gemm.h"
 #include "rows.h"
 
-enum { GROUP_BLOCK = 1024 };
+enum { GROUP_BLOCK = 1024, STRETCH = 256 /* values of bf16 widened at once */ };
 
 typedef struct norm_call {
     const hyv_row_functions *f;
@@ -58,6 +59,7 @@ void hyv_cpu_rms_norm(hyv_backend *be, hyv_mat y, hyv_mat x, const float *weight
 typedef struct group_call {
     hyv_backend *be;
     const hyv_row_functions *f;
+    const hyv_gemm_functions *gemm; /* which widen */
     hyv_mat y, x;
     int groups;
     double *block;                      /* [blocks, groups, 2]: sum, sum of squares */
@@ -69,18 +71,33 @@ static int64_t block_count(int64_t rows)
     return (rows + GROUP_BLOCK - 1) / GROUP_BLOCK;
 }
 
+/* Values of a row at a time: all, unless they have to be widened. */
+static int64_t stretch_of(hyv_mat x)
+{
+    return x.type == HYV_F32 ? x.cols : STRETCH;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Sums one block of rows by channel, then its channels by group. */
 static void group_block(void *arg, int64_t index, int thread)
 {
     const group_call *c = arg;
-    const int64_t cols = c->x.cols, width = cols / c->groups;
+    const int64_t cols = c->x.cols, width = cols / c->groups, stretch = stretch_of(c->x);
+    float wide[STRETCH];
     double *sum = (double *)(void *)hyv_cpu_of(c->be)->scratch[thread].data, *square = sum + cols;
     double *out = c->block + index * c->groups * 2;
     const int64_t first = index * GROUP_BLOCK;
     const int64_t end = first + GROUP_BLOCK < c->x.rows ? first + GROUP_BLOCK : c->x.rows;
     memset(sum, 0, 2 * (size_t)cols * sizeof(*sum));
     for (int64_t i = first; i < end; i++)
-        c->f->moments(sum, square, hyv_row(c->x, i), cols);
+        for (int64_t k = 0, n; k < cols; k += n) {
+            n = least(cols - k, stretch);
+            c->f->moments(sum + k, square + k, hyv_gemm_wide(c->gemm, wide, c->x, i, k, n), n);
+        }
     for (int g = 0; g < c->groups; g++) {
         out[2 * g] = out[2 * g + 1] = 0.0;
         for (int64_t k = g * width; k < (g + 1) * width; k++) {
@@ -138,8 +155,12 @@ static hyv_mat statistics_of(hyv_backend *be, hyv_mat statistics, hyv_mat x, int
     char *shared = hyv_cpu_shared(be, sums + vectors_bytes(x.cols));
     if (!shared || !hyv_cpu_scratch_all(be, (size_t)x.cols * 2 * sizeof(double)))
         return HYV_NO_MAT;
-    group_call c = {
-        .be = be, .f = cpu->rows, .x = x, .groups = groups, .block = (double *)(void *)shared};
+    group_call c = {.be = be,
+                    .f = cpu->rows,
+                    .gemm = cpu->gemm,
+                    .x = x,
+                    .groups = groups,
+                    .block = (double *)(void *)shared};
     if (!statistics.data)
         statistics = (hyv_mat){shared + sums, HYV_STATISTICS, x.cols, x.cols, HYV_F32};
     hyv_pool_run(be, block_count(x.rows), group_block, &c);
@@ -162,18 +183,20 @@ static void group_rows(void *arg, int64_t first, int64_t rows, int thread)
                         c->shift);
 }
 
-/* A row of y in bf16, a stretch at a time. */
-static void narrow_silu_row(const group_call *c, int64_t row)
+/* Either side may be bf16. */
+static void silu_row(const group_call *c, int64_t row)
 {
-    enum { STRETCH = 256 };
-    const float *x = hyv_row(c->x, row);
-    uint16_t *y = (uint16_t *)c->y.data + row * c->y.ld;
+    const bool narrow = c->y.type == HYV_BF16;
+    const int64_t cols = c->x.cols, stretch = narrow ? STRETCH : stretch_of(c->x);
     float wide[STRETCH];
-    for (int64_t k = 0; k < c->x.cols; k += STRETCH) {
-        const int64_t left = c->x.cols - k, n = left < STRETCH ? left : STRETCH;
-        c->f->normalise(wide, x + k, n, c->mean + k, c->factor + k, c->shift + k);
-        c->f->act(wide, wide, NULL, n, HYV_SILU);
-        c->f->to_bf16(y + k, wide, n);
+    for (int64_t k = 0, n; k < cols; k += n) {
+        n = least(cols - k, stretch);
+        const float *x = hyv_gemm_wide(c->gemm, wide, c->x, row, k, n);
+        float *y = narrow ? wide : hyv_row(c->y, row) + k;
+        c->f->normalise(y, x, n, c->mean + k, c->factor + k, c->shift + k);
+        c->f->act(y, y, NULL, n, HYV_SILU);
+        if (narrow)
+            c->f->to_bf16((uint16_t *)c->y.data + row * c->y.ld + k, y, n);
     }
 }
 
@@ -181,20 +204,14 @@ static void silu_rows(void *arg, int64_t first, int64_t rows, int thread)
 {
     const group_call *c = arg;
     (void)thread;
-    for (int64_t i = first; i < first + rows; i++) {
-        if (c->y.type == HYV_BF16) {
-            narrow_silu_row(c, i);
-            continue;
-        }
-        float *y = hyv_row(c->y, i);
-        c->f->normalise(y, hyv_row(c->x, i), c->x.cols, c->mean, c->factor, c->shift);
-        c->f->act(y, y, NULL, c->x.cols, HYV_SILU);
-    }
+    for (int64_t i = first; i < first + rows; i++)
+        silu_row(c, i);
 }
 
 static void apply(hyv_backend *be, hyv_mat y, hyv_mat x, hyv_mat statistics, hyv_rows_task *rows)
 {
     group_call c = {.f = hyv_cpu_of(be)->rows,
+                    .gemm = hyv_cpu_of(be)->gemm,
                     .y = y,
                     .x = x,
                     .mean = hyv_row(statistics, 0),

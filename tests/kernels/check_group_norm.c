@@ -138,8 +138,12 @@ static void check_every_narrow(check_random *random)
             rig_fill(x.m, (rig_values)kind, random);
             call c = {x.m, (int)sizes[s][1], NULL, 1e-6f, false};
             check_narrow(&r, &y, &c);
+            rig_mat half = rig_new(sizes[s][0], cols, true, HYV_BF16);
+            rig_compare_narrowed(&r, "normalise_silu", &y, run_parts, &c, &c.x, &x);
+            rig_compare_narrowed(&r, "normalise_silu to bf16", &half, run_parts, &c, &c.x, &x);
             rig_free(&x);
             rig_free(&y);
+            rig_free(&half);
         }
     rig_close(&r);
 }

@@ -626,7 +626,8 @@ static void test_counts(void)
     hyv_backend_close(&be);
 }
 
-/* Where products are in bf16 convolutions take what is stored so, and nothing else does. */
+/* Where products are in bf16 convolutions and the normalisation before them take what is stored so,
+ * and nothing else does. */
 static void test_half_operand(const char *name)
 {
     const hyv_backend_config config = {.threads = 1, .isa = "c", .precision = HYV_PRODUCTS_BF16};
@@ -643,6 +644,8 @@ static void test_half_operand(const char *name)
         memset(weight.data, 0, 8 * 27 * 8 * sizeof(float));
         memset(statistics.data, 0, HYV_STATISTICS * 8 * sizeof(float));
     }
+    hyv_group_statistics(be, statistics, half, 4, NULL, 1e-6f);
+    hyv_normalise_silu(be, half, half, statistics);
     hyv_normalise_silu(be, half, x, statistics);
     hyv_conv3d(be, hyv_rows(y, 0, 4), half, &w, grid, unit, unit);
     hyv_upsample_conv3d(be, y, half, &W, grid, false);
@@ -651,6 +654,9 @@ static void test_half_operand(const char *name)
     CHECK(hyv_backend_error(be) == -EINVAL);
     hyv_backend_reset(be);
     hyv_linear(be, hyv_rows(y, 0, 4), half, &w);
+    CHECK(hyv_backend_error(be) == -EINVAL);
+    hyv_backend_reset(be);
+    hyv_group_norm(be, x, half, 4, NULL, 1e-6f);
     CHECK(hyv_backend_error(be) == -EINVAL);
     hyv_backend_close(&be);
 }

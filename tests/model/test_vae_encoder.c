@@ -275,6 +275,51 @@ static void check_shapes(void)
     }
 }
 
+/* ---- bf16 ------------------------------------------------------------------------------------
+ */
+
+/* With products in bf16 a branch that has no room beside its input is kept in bf16: half of fp32's
+ * memory for it. How far the moments are from fp32's, root mean square over theirs, and the bytes
+ * that activations took. */
+static double deviation_in_bf16(const char *isa, hyv_grid grid, size_t arena[2])
+{
+    float *moments[2];
+    int64_t n = 0;
+    for (int i = 0; i < 2; i++) {
+        static vae_fixture f;
+        static hyv_vae_encoder m;
+        CHECK(fixture_products(&f, "cpu", isa, 2, i ? HYV_PRODUCTS_BF16 : HYV_PRODUCTS_FP32));
+        formula_encoder(&f, &m, &REDUCED);
+        float *x = formula_latents("x", grid, 3);
+        moments[i] = encode(&f, &m, x, grid, NULL);
+        arena[i] = f.be->stats.arena_bytes_max;
+        n = hyv_grid_rows(hyv_vae_latents(&REDUCED, grid)) * 2 * REDUCED.latent_channels;
+        free(x);
+        fixture_close(&f);
+    }
+    double error = 0.0, power = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        error += pow((double)moments[1][i] - (double)moments[0][i], 2.0);
+        power += pow((double)moments[0][i], 2.0);
+    }
+    free(moments[0]);
+    free(moments[1]);
+    return sqrt(error / power);
+}
+
+static void check_bf16(void)
+{
+    const hyv_grid small = {5, 40, 40}, large = {5, 96, 104};
+    size_t arena[2];
+    const double few = deviation_in_bf16("auto", small, arena);
+    CHECK_MSG(few > 0.0 && few < 0.02, "deviation of %g", few);
+    const double many = deviation_in_bf16("auto", large, arena);
+    CHECK_MSG(many > 0.0 && many < 0.02, "deviation of %g", many);
+    const size_t x = (size_t)(hyv_grid_rows(large) * 32) * sizeof(float);
+    CHECK_MSG(arena[0] - arena[1] >= x / 2, "%zu and %zu bytes of activations", arena[0], arena[1]);
+    printf("bf16: %.5f of the moments in one piece, %.5f by frames\n", few, many);
+}
+
 int main(void)
 {
     check_list();
@@ -283,6 +328,7 @@ int main(void)
     check_picture();
     check_vectors();
     check_shapes();
+    check_bf16();
     check_dry((hyv_grid){17, 256, 256}, 10.3, 0.03);
     check_dry((hyv_grid){1, 720, 1280}, 11.7, 0.42);
     return check_done();

@@ -45,13 +45,19 @@ static const hyv_vae_config REDUCED = {.blocks = 4,
                                        .temporal_compression = 4,
                                        .mid_block_attention = true};
 
-static inline bool fixture_backend(vae_fixture *f, const char *name, const char *isa, int threads)
+static inline bool fixture_products(vae_fixture *f, const char *name, const char *isa, int threads,
+                                    hyv_precision precision)
 {
     *f = (vae_fixture){0};
-    const hyv_backend_config config = {.threads = threads, .isa = isa};
+    const hyv_backend_config config = {.threads = threads, .isa = isa, .precision = precision};
     const size_t arena_bytes = (size_t)160 << 20; /* more than any test's network takes */
     return hyv_backend_open(&f->be, name, &config) == 0 &&
            (f->be->ops->dry || hyv_arena_resize(f->be, arena_bytes) == 0);
+}
+
+static inline bool fixture_backend(vae_fixture *f, const char *name, const char *isa, int threads)
+{
+    return fixture_products(f, name, isa, threads, HYV_PRODUCTS_FP32);
 }
 
 static inline void fixture_close(vae_fixture *f)
