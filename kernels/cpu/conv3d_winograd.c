@@ -104,38 +104,50 @@ static const struct {
     bool minus;
 } pairs[SIDE] = {{0, 2, true}, {1, 2, false}, {2, 1, true}, {1, 3, true}};
 
-/* Rows of x with the four input voxels that a position of a tile combines, at frame tap `t`. */
-static void find_voxels(const tiling *p, int64_t d[4], int64_t tile, int64_t t)
+/* A tile's input: the last frame it reads, if that is there, and in a frame the four voxels that
+ * the position at hand combines. */
+typedef struct place {
+    int64_t frame, voxel[4];
+} place;
+
+/* Of `n` tiles from `first` on. */
+static void find_voxels(const tiling *p, place *out, int64_t first, int n)
 {
     const int down = p->position / SIDE, across = p->position % SIDE;
-    const int64_t frame = p->tiles.h * p->tiles.w;
-    const int64_t to = p->skipped + tile / frame;
-    const int64_t at = clamp(to + t - (TAPS - 1), p->grid.t) * p->grid.h;
-    const int64_t h = OUT * (tile / p->tiles.w % p->tiles.h) - 1;
-    const int64_t w = OUT * (tile % p->tiles.w) - 1;
-    const int64_t h0 = at + clamp(h + pairs[down].first, p->grid.h);
-    const int64_t h1 = at + clamp(h + pairs[down].second, p->grid.h);
-    const int64_t w0 = clamp(w + pairs[across].first, p->grid.w);
-    const int64_t w1 = clamp(w + pairs[across].second, p->grid.w);
-    d[0] = h0 * p->grid.w + w0;
-    d[1] = h1 * p->grid.w + w0;
-    d[2] = h0 * p->grid.w + w1;
-    d[3] = h1 * p->grid.w + w1;
+    const hyv_grid tiles = p->tiles, g = p->grid;
+    hyv_grid at = {p->skipped + first / (tiles.h * tiles.w), first / tiles.w % tiles.h,
+                   first % tiles.w};
+    for (int i = 0; i < n; i++) {
+        const int64_t h = OUT * at.h - 1, w = OUT * at.w - 1;
+        const int64_t h0 = clamp(h + pairs[down].first, g.h) * g.w;
+        const int64_t h1 = clamp(h + pairs[down].second, g.h) * g.w;
+        const int64_t w0 = clamp(w + pairs[across].first, g.w);
+        const int64_t w1 = clamp(w + pairs[across].second, g.w);
+        out[i] = (place){at.t, {h0 + w0, h1 + w0, h0 + w1, h1 + w1}};
+        if (++at.w < tiles.w)
+            continue;
+        at.w = 0;
+        if (++at.h < tiles.h)
+            continue;
+        at.h = 0;
+        at.t++;
+    }
 }
 
-/* V of a position for `count` channels; `rounded` has room for four voxels of them. */
-static void transform_voxels(const tiling *p, float *out, int64_t tile, int64_t t, int64_t channel,
-                             int64_t count, float *rounded)
+/* V of a position for `count` channels of frame tap `t`; `rounded` has room for four voxels of
+ * them. */
+static void transform_voxels(const tiling *p, float *out, const place *at, int64_t t,
+                             int64_t channel, int64_t count, float *rounded)
 {
     const bool minus_down = pairs[p->position / SIDE].minus;
     const bool minus_across = pairs[p->position % SIDE].minus;
     const bool halves = p->x.type == HYV_BF16;
+    const int64_t size = halves ? sizeof(uint16_t) : sizeof(float);
+    const int64_t first = clamp(at->frame + t - (TAPS - 1), p->grid.t) * p->grid.h * p->grid.w;
+    const char *x = (const char *)p->x.data + (first * p->x.ld + channel) * size;
     const void *d[4];
-    int64_t rows[4];
-    find_voxels(p, rows, tile, t);
     for (int i = 0; i < 4; i++) {
-        const int64_t at = rows[i] * p->x.ld + channel;
-        d[i] = (const char *)p->x.data + at * (int64_t)hyv_type_bytes(p->x.type);
+        d[i] = x + at->voxel[i] * p->x.ld * size;
         if (!p->f->narrow || halves)
             continue;
         p->f->narrow(rounded + i * PIECE, d[i], 1, count);
@@ -155,11 +167,13 @@ static void pack_tiles(const void *operand, const hyv_gemm_functions *f, float *
     const tiling *p = operand;
     const int64_t channels = p->x.cols;
     const float *rows[HYV_GEMM_MR_MAX];
+    place at[HYV_GEMM_MR_MAX];
+    find_voxels(p, at, p->first + first, n);
     for (int64_t done = 0, count; done < depth; done += count) {
         const int64_t t = (k0 + done) / channels, channel = (k0 + done) % channels;
         count = least(least(channels - channel, depth - done), PIECE);
         for (int i = 0; i < n; i++) {
-            transform_voxels(p, buffer + i * PIECE, p->first + first + i, t, channel, count,
+            transform_voxels(p, buffer + i * PIECE, at + i, t, channel, count,
                              buffer + width * PIECE);
             rows[i] = buffer + i * PIECE;
         }
