@@ -41,32 +41,59 @@ static inline void fetch_early(const float *a, const float *b)
     (void)b;
 }
 
-/* Rows of an 8 x 8 block become columns. */
-static inline void flip(__m256 r[LANES])
+/* An 8 x 8 block: r[i] holds half a row i and half a row i + 4, four k of each, r[i + 4] the other
+ * halves. Halves that are loaded into their places cost no shuffles. */
+static inline __attribute__((always_inline)) void load_block(__m256 r[LANES],
+                                                             const float *const *in, int n,
+                                                             int64_t k)
 {
-    __m256 t[LANES];
-    for (int i = 0; i < 4; i++) {
-        t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-        t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES; i++) {
+        const int row = i % 4;
+        const int64_t at = k + i / 4 * 4;
+        r[i] = _mm256_setzero_ps();
+        if (row < n)
+            r[i] = _mm256_zextps128_ps256(_mm_loadu_ps(in[row] + at));
+        if (row + 4 < n)
+            r[i] = _mm256_insertf128_ps(r[i], _mm_loadu_ps(in[row + 4] + at), 1);
     }
-    for (int i = 0; i < 2; i++) {
-        r[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
-        r[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
-        r[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
-        r[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
-    }
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
-        t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
-    }
-    for (int i = 0; i < LANES; i++)
-        r[i] = t[i];
 }
 
-/* 8 lanes, or the MR of a left panel; a masked store would be slow. */
-static inline void store(float *out, __m256 v, int lanes)
+/* The same where only some of 8 k are there. */
+static inline __attribute__((always_inline)) void load_rest(__m256 r[LANES], const float *const *in,
+                                                            int n, int64_t k, int64_t there)
 {
-    if (lanes == LANES) {
+    const __m256i order = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i loaded = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)there), order);
+    __m256 t[LANES];
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES; i++)
+        t[i] = i < n ? _mm256_maskload_ps(in[i] + k, loaded) : _mm256_setzero_ps();
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
+    }
+}
+
+/* Rows of the block become columns. */
+static inline void flip(__m256 r[LANES])
+{
+    for (int i = 0; i < LANES; i += 4) {
+        const __m256 a = _mm256_unpacklo_ps(r[i], r[i + 1]), b = _mm256_unpackhi_ps(r[i], r[i + 1]);
+        const __m256 c = _mm256_unpacklo_ps(r[i + 2], r[i + 3]);
+        const __m256 d = _mm256_unpackhi_ps(r[i + 2], r[i + 3]);
+        r[i] = _mm256_shuffle_ps(a, c, 0x44);
+        r[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+        r[i + 2] = _mm256_shuffle_ps(b, d, 0x44);
+        r[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+    }
+}
+
+/* A column of 8 lanes, or of the MR of a left panel. Of those the next column overwrites what is
+ * too much; the last one is stored in parts, as a masked store would be slow. */
+static inline void store(float *out, __m256 v, bool exact)
+{
+    if (!exact) {
         _mm256_storeu_ps(out, v);
         return;
     }
@@ -76,59 +103,64 @@ static inline void store(float *out, __m256 v, int lanes)
 
 /* A column, or the two that a column of pairs of bf16 is spread to. */
 static inline __attribute__((always_inline)) void store_column(float *out, int width, __m256 v,
-                                                               int lanes, const bool spread)
+                                                               bool exact, const bool spread)
 {
     const __m256i bits = _mm256_castps_si256(v);
     if (!spread) {
-        store(out, v, lanes);
+        store(out, v, exact);
         return;
     }
-    store(out, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16)), lanes);
+    store(out, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16)), false);
     store(out + width,
-          _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32((int)0xffff0000))), lanes);
+          _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32((int)0xffff0000))), exact);
 }
 
-/* Up to 8 rows; whole blocks of 8 k, then one that masks what is not there. */
+/* Up to 8 rows, `whole` if they are 8 lanes of wider panels. */
 static inline __attribute__((always_inline)) void transpose_rows(float *out, int width,
                                                                  const float *const *in, int n,
-                                                                 int lanes, int64_t depth,
+                                                                 bool whole, int64_t depth,
                                                                  const bool spread)
 {
     const int step = spread ? 2 * width : width;
     __m256 r[LANES];
-    int64_t k = 0;
-    for (; k + LANES <= depth; k += LANES) {
-#pragma GCC unroll 8
-        for (int i = 0; i < LANES; i++)
-            r[i] = i < n ? _mm256_loadu_ps(in[i] + k) : _mm256_setzero_ps();
+    for (int64_t k = 0; k < depth; k += LANES) {
+        const int64_t there = depth - k;
+        if (there >= LANES)
+            load_block(r, in, n, k);
+        else
+            load_rest(r, in, n, k, there);
         flip(r);
+#pragma GCC unroll 8
         for (int i = 0; i < LANES; i++)
-            store_column(out + (k + i) * step, width, r[i], lanes, spread);
+            if (i < there)
+                store_column(out + (k + i) * step, width, r[i], !whole && i + 1 == there, spread);
     }
-    if (k == depth)
+}
+
+/* Whole blocks have a constant number of rows, without which nothing is unrolled. */
+static inline __attribute__((always_inline)) void transpose_any(float *out, int width,
+                                                                const float *const *in, int n,
+                                                                int64_t depth, const bool spread)
+{
+    if (width == MR && n == MR) {
+        transpose_rows(out, MR, in, MR, false, depth, spread);
         return;
-    const __m256i order = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    const __m256i loaded = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(depth - k)), order);
-#pragma GCC unroll 8
-    for (int i = 0; i < LANES; i++)
-        r[i] = i < n ? _mm256_maskload_ps(in[i] + k, loaded) : _mm256_setzero_ps();
-    flip(r);
-#pragma GCC unroll 8
-    for (int i = 0; i < LANES; i++)
-        if (k + i < depth)
-            store_column(out + (k + i) * step, width, r[i], lanes, spread);
+    }
+    for (int i = 0; i < width; i += LANES)
+        if (n - i >= LANES)
+            transpose_rows(out + i, width, in + i, LANES, true, depth, spread);
+        else
+            transpose_rows(out + i, width, in + i, n - i, width - i >= LANES, depth, spread);
 }
 
 static void transpose(float *out, int width, const float *const *in, int n, int64_t depth)
 {
-    for (int i = 0; i < width; i += LANES)
-        transpose_rows(out + i, width, in + i, n - i, width - i < LANES ? MR : LANES, depth, false);
+    transpose_any(out, width, in, n, depth, false);
 }
 
 static void spread(float *out, int width, const float *const *in, int n, int64_t pairs)
 {
-    for (int i = 0; i < width; i += LANES)
-        transpose_rows(out + i, width, in + i, n - i, width - i < LANES ? MR : LANES, pairs, true);
+    transpose_any(out, width, in, n, pairs, true);
 }
 
 /* e4m3 as f16 with an exponent smaller by 8: times 256 puts it right; 480 would be its NaN. */
