@@ -22,7 +22,7 @@
 #include "gemm_int8.h"
 #include "rows.h"
 
-enum { LARGE_PAGE = 2 << 20 };
+enum { PAGE = 4096, LARGE_PAGE = 2 << 20, MAPPED = 128 << 10 }; /* the last: or more */
 enum { ALIGNMENT = 64, ROWS_GRAIN = 16384, DEFAULT_CACHE = 512 << 10 };
 
 static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512bf16", "amx"};
@@ -200,19 +200,52 @@ int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_fu
 /* ---- memory -----------------------------------------------------------------------------------
  */
 
-/* Large blocks in large pages: operands are read a few bytes of many rows at a time, and looking up
- * a page for each costs more than reading them. A kernel that has none to give, gives small ones.
- */
+static size_t whole(size_t bytes, size_t unit)
+{
+    return (bytes + unit - 1) / unit * unit;
+}
+
+static bool is_mapped(size_t bytes)
+{
+    return bytes >= MAPPED;
+}
+
+/* `bytes` from the kernel, from a large page's boundary on if they fill one. */
+static void *map_block(size_t bytes)
+{
+    const size_t size = whole(bytes, PAGE), spare = size < LARGE_PAGE ? 0 : LARGE_PAGE - PAGE;
+    char *p = mmap(NULL, size + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    if (spare == 0)
+        return p;
+    const size_t before = whole((uintptr_t)p, LARGE_PAGE) - (uintptr_t)p;
+    if (before)
+        munmap(p, before);
+    if (before < spare)
+        munmap(p + before + size, spare - before);
+    madvise(p + before, size, MADV_HUGEPAGE);
+    return p + before;
+}
+
+/* All but small blocks come from the kernel and go back to it when they are freed, so that a run
+ * holds what its plan says. Large ones in large pages: operands are read a few bytes of many rows
+ * at a time, and looking up a page for each costs more than reading them. A kernel that has none to
+ * give, gives small ones. */
 static void *new_block(size_t bytes)
 {
-    const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    if (rounded < LARGE_PAGE)
-        return aligned_alloc(ALIGNMENT, rounded);
-    void *p = NULL;
-    if (posix_memalign(&p, LARGE_PAGE, rounded) != 0)
+    if (bytes > SIZE_MAX / 2)
         return NULL;
-    madvise(p, rounded, MADV_HUGEPAGE);
-    return p;
+    return is_mapped(bytes) ? map_block(bytes) : aligned_alloc(ALIGNMENT, whole(bytes, ALIGNMENT));
+}
+
+/* As many bytes as it was made with. */
+static void free_block(void *p, size_t bytes)
+{
+    if (p && is_mapped(bytes))
+        munmap(p, whole(bytes, PAGE));
+    else
+        free(p);
 }
 
 /* The size stands in front of the address that is handed out. */
@@ -233,16 +266,21 @@ static size_t cpu_free(hyv_backend *be, void *address)
     (void)be;
     size_t bytes;
     memcpy(&bytes, (char *)address - ALIGNMENT, sizeof(bytes));
-    free((char *)address - ALIGNMENT);
+    free_block((char *)address - ALIGNMENT, bytes + ALIGNMENT);
     return bytes;
+}
+
+static void drop(hyv_scratch *s)
+{
+    free_block(s->data, s->bytes);
+    *s = (hyv_scratch){0};
 }
 
 static void *grow(hyv_backend *be, hyv_scratch *s, size_t bytes)
 {
     if (s->bytes >= bytes)
         return s->data;
-    free(s->data);
-    s->bytes = 0;
+    drop(s);
     s->data = new_block(bytes);
     if (!s->data) {
         char line[128];
@@ -250,14 +288,19 @@ static void *grow(hyv_backend *be, hyv_scratch *s, size_t bytes)
         hyv_fail(be, -ENOMEM, line);
         return NULL;
     }
-    s->bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    s->bytes = bytes;
     return s->data;
 }
 
+/* What it had of its own before there was an arena, the backend gives back. */
 void *hyv_cpu_shared(hyv_backend *be, size_t bytes)
 {
+    hyv_scratch *own = &hyv_cpu_of(be)->shared;
     void *lent = hyv_arena_lend(be, bytes);
-    return lent ? lent : grow(be, &hyv_cpu_of(be)->shared, bytes);
+    if (!lent)
+        return grow(be, own, bytes);
+    drop(own);
+    return lent;
 }
 
 bool hyv_cpu_scratch_all(hyv_backend *be, size_t bytes)
@@ -296,7 +339,7 @@ static void cpu_download(hyv_backend *be, float *host, hyv_mat src)
 static void cpu_fetch(hyv_backend *be, void *dst, const void *host, size_t bytes)
 {
     (void)be, (void)dst;
-    const uintptr_t page = 4096, first = (uintptr_t)host / page * page;
+    const uintptr_t first = (uintptr_t)host / PAGE * PAGE;
     madvise((void *)first, (uintptr_t)host + bytes - first, MADV_WILLNEED);
 }
 
@@ -331,8 +374,8 @@ static void cpu_destroy(hyv_backend *be)
     hyv_cpu *cpu = be->impl;
     hyv_pool_close(&cpu->pool);
     for (int i = 0; i < HYV_THREADS_MAX_CPU; i++)
-        free(cpu->scratch[i].data);
-    free(cpu->shared.data);
+        drop(&cpu->scratch[i]);
+    drop(&cpu->shared);
     free(cpu->gemm);
     free(cpu);
 }
