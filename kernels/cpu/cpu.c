@@ -22,7 +22,8 @@
 #include "gemm_int8.h"
 #include "rows.h"
 
-enum { PAGE = 4096, LARGE_PAGE = 2 << 20, MAPPED = 128 << 10 }; /* the last: or more */
+enum { PAGES = 64 << 10, LARGE_PAGE = 2 << 20 }; /* the first: whole ones, whatever their size */
+enum { MAPPED_MIN = 128 << 10 };
 enum { ALIGNMENT = 64, ROWS_GRAIN = 16384, DEFAULT_CACHE = 512 << 10 };
 
 static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512bf16", "amx"};
@@ -207,13 +208,13 @@ static size_t whole(size_t bytes, size_t unit)
 
 static bool is_mapped(size_t bytes)
 {
-    return bytes >= MAPPED;
+    return bytes >= MAPPED_MIN;
 }
 
 /* `bytes` from the kernel, from a large page's boundary on if they fill one. */
 static void *map_block(size_t bytes)
 {
-    const size_t size = whole(bytes, PAGE), spare = size < LARGE_PAGE ? 0 : LARGE_PAGE - PAGE;
+    const size_t size = whole(bytes, PAGES), spare = size < LARGE_PAGE ? 0 : LARGE_PAGE;
     char *p = mmap(NULL, size + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
@@ -222,8 +223,7 @@ static void *map_block(size_t bytes)
     const size_t before = whole((uintptr_t)p, LARGE_PAGE) - (uintptr_t)p;
     if (before)
         munmap(p, before);
-    if (before < spare)
-        munmap(p + before + size, spare - before);
+    munmap(p + before + size, spare - before);
     madvise(p + before, size, MADV_HUGEPAGE);
     return p + before;
 }
@@ -243,7 +243,7 @@ static void *new_block(size_t bytes)
 static void free_block(void *p, size_t bytes)
 {
     if (p && is_mapped(bytes))
-        munmap(p, whole(bytes, PAGE));
+        munmap(p, whole(bytes, PAGES));
     else
         free(p);
 }
@@ -339,7 +339,7 @@ static void cpu_download(hyv_backend *be, float *host, hyv_mat src)
 static void cpu_fetch(hyv_backend *be, void *dst, const void *host, size_t bytes)
 {
     (void)be, (void)dst;
-    const uintptr_t first = (uintptr_t)host / PAGE * PAGE;
+    const uintptr_t page = 4096, first = (uintptr_t)host / page * page;
     madvise((void *)first, (uintptr_t)host + bytes - first, MADV_WILLNEED);
 }
 
