@@ -140,9 +140,9 @@ check: packages-check
 # Every operator and the golden models with the instruction sets that this machine may lack (tests/isa): needs AVX2.
 ISA_TESTS := $(wildcard tests/kernels/check_*.c) tests/run/test_golden.c
 ISA_BIN   := $(ISA_TESTS:%.c=$(BUILD)/isa/%)
-check-isa:
+check-isa: packages-check
 	@$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/isa OPT=-O2 \
-	    ISA_FLAGS="-isystem tests/isa -mavx2 -mfma -mf16c -Wno-psabi" $(ISA_BIN)
+	    ISA_FLAGS="-Itests/isa -mavx2 -mfma -mf16c -Wno-psabi" $(ISA_BIN)
 	-@QUICK=1 $(RUN) $(ISA_BIN)
 
 # The unit and golden tests again, with AddressSanitizer and UndefinedBehaviorSanitizer.

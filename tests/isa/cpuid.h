@@ -3,6 +3,7 @@
  */
 #ifndef HYV_TESTS_ISA_CPUID_H
 #define HYV_TESTS_ISA_CPUID_H
+#pragma GCC system_header /* its include_next is no standard C */
 
 #include_next <cpuid.h>
 #include <unistd.h>

@@ -7,6 +7,7 @@
  */
 #ifndef HYV_TESTS_ISA_IMMINTRIN_H
 #define HYV_TESTS_ISA_IMMINTRIN_H
+#pragma GCC system_header /* its include_next is no standard C */
 
 #include_next <immintrin.h>
 
@@ -93,33 +94,26 @@ static inline __m512i isa_maskz_cvtps_epi32(unsigned mask, __m512 v)
     return x_vector;
 }
 
+/* The others as two conversions of AVX2. */
 static inline __m512 isa_cvtepi32_ps(__m512i v)
 {
-    ISA_LANES(x, v);
-    for (int i = 0; i < 16; i++)
-        x.f[i] = (float)x.i[i];
-    ISA_VECTOR(__m512, x);
-    return x_vector;
+    __m256i in[2];
+    memcpy(in, &v, sizeof(in));
+    const __m256 half[2] = {_mm256_cvtepi32_ps(in[0]), _mm256_cvtepi32_ps(in[1])};
+    return _mm512_loadu_ps(half);
 }
 
 static inline __m512i isa_cvtepu16_epi32(__m256i v)
 {
-    ISA_LANES(x, v);
-    isa_lanes wide;
-    for (int i = 0; i < 16; i++)
-        wide.i[i] = x.h[i];
-    ISA_VECTOR(__m512i, wide);
-    return wide_vector;
+    const __m256i half[2] = {_mm256_cvtepu16_epi32(_mm256_castsi256_si128(v)),
+                             _mm256_cvtepu16_epi32(_mm256_extracti128_si256(v, 1))};
+    return _mm512_loadu_si512(half);
 }
 
 static inline __m512i isa_cvtepi8_epi32(__m128i v)
 {
-    ISA_LANES(x, v);
-    isa_lanes wide;
-    for (int i = 0; i < 16; i++)
-        wide.i[i] = x.b[i];
-    ISA_VECTOR(__m512i, wide);
-    return wide_vector;
+    const __m256i half[2] = {_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))};
+    return _mm512_loadu_si512(half);
 }
 
 static inline __m512 isa_cvtph_ps(__m256i v)
