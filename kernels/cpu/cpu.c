@@ -22,8 +22,11 @@
 #include "gemm_int8.h"
 #include "rows.h"
 
-enum { PAGES = 64 << 10, LARGE_PAGE = 2 << 20 }; /* the first: whole ones, whatever their size */
-enum { MAPPED_MIN = 128 << 10 };
+enum {
+    PAGES = 64 << 10, /* whole pages, whatever the kernel's size of one */
+    LARGE_PAGE = 2 << 20,
+    MAPPED_MIN = 128 << 10
+};
 enum { ALIGNMENT = 64, ROWS_GRAIN = 16384, DEFAULT_CACHE = 512 << 10 };
 
 static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512bf16", "amx"};

@@ -45,7 +45,7 @@ enum {
 
 typedef struct hyv_pool hyv_pool;
 
-/* Grow-only working memory, 64-byte aligned. */
+/* Working memory, 64-byte aligned, that grows as operators need more. */
 typedef struct hyv_scratch {
     char *data;
     size_t bytes;

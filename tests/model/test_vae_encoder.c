@@ -281,14 +281,14 @@ static void check_shapes(void)
 /* With products in bf16 a branch that has no room beside its input is kept in bf16: half of fp32's
  * memory for it. How far the moments are from fp32's, root mean square over theirs, and the bytes
  * that activations took. */
-static double deviation_in_bf16(const char *isa, hyv_grid grid, size_t arena[2])
+static double deviation_in_bf16(hyv_grid grid, size_t arena[2])
 {
     float *moments[2];
     int64_t n = 0;
     for (int i = 0; i < 2; i++) {
         static vae_fixture f;
         static hyv_vae_encoder m;
-        CHECK(fixture_products(&f, "cpu", isa, 2, i ? HYV_PRODUCTS_BF16 : HYV_PRODUCTS_FP32));
+        CHECK(fixture_products(&f, "cpu", "auto", 2, i ? HYV_PRODUCTS_BF16 : HYV_PRODUCTS_FP32));
         formula_encoder(&f, &m, &REDUCED);
         float *x = formula_latents("x", grid, 3);
         moments[i] = encode(&f, &m, x, grid, NULL);
@@ -311,9 +311,9 @@ static void check_bf16(void)
 {
     const hyv_grid small = {5, 40, 40}, large = {5, 96, 104};
     size_t arena[2];
-    const double few = deviation_in_bf16("auto", small, arena);
+    const double few = deviation_in_bf16(small, arena);
     CHECK_MSG(few > 0.0 && few < 0.02, "deviation of %g", few);
-    const double many = deviation_in_bf16("auto", large, arena);
+    const double many = deviation_in_bf16(large, arena);
     CHECK_MSG(many > 0.0 && many < 0.02, "deviation of %g", many);
     const size_t x = (size_t)(hyv_grid_rows(large) * 32) * sizeof(float);
     CHECK_MSG(arena[0] - arena[1] >= x / 2, "%zu and %zu bytes of activations", arena[0], arena[1]);
