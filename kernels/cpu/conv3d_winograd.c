@@ -1,52 +1,81 @@
-/* conv3d with kernel 3x3x3 and stride 1 by minimal filtering F(2x2, 3x3) of each frame (Winograd
- * 1980; Lavin and Gray 2016): 12 products a channel and output voxel instead of 27.
+/* conv3d with kernel 3x3x3 and stride 1 by minimal filtering F(4x4, 3x3) of each frame (Winograd
+ * 1980; Lavin and Gray 2016): 27 products a channel and four output voxels instead of 108.
  *
- * A tile of 2x2 output voxels reads 4x4 input voxels d of each of three frames. Transformed,
- * V = B^T d B and U = G g G^T with
+ * A tile of 4x4 output voxels reads 6x6 input voxels d of each of three frames. Transformed,
+ * V = B^T d B and U = G g G^T, the sums over channels and frames are 36 matrix products, one for
+ * each of the 6x6 positions, and y = A^T M A. The matrices (rows_kernels.h) are those of Toom and
+ * Cook for the points 0, 1, -1, 2, -1/2 and infinity: measured on products of 128 and 512 channels,
+ * an output's error is 2.0 to 2.3 times that of the plain sum, with -2 in place of -1/2 3.4 to 3.8
+ * (on the choice of points see Barabasz et al. 2020).
  *
- *   B^T d = (d0 - d2, d1 + d2, d2 - d1, d1 - d3)      G g = (g0, (g0+g1+g2)/2, (g0-g1+g2)/2, g2)
- *
- * the sums over channels and frames are 16 matrix products, one for each of the 4x4 positions, and
- * y = A^T M A with A^T m = (m0 + m1 + m2, m1 - m2 - m3). Filters are transformed once a call; V
- * exists only as packed panels, M for some tiles at a time. The bias is the start of position (1,
- * 1), which every output takes once. The factors are 1 and 1/2, so rounding grows little. Where
+ * B^T d is kept for a row of positions and some rows of tiles: neighbouring tiles share it, and so
+ * do the six positions of the row. V and U exist only as the panels that the micro-kernel
+ * multiplies. The bias is the start of position (1, 1), which every output takes once. Where
  * products in bf16 are emulated, both operands are rounded before their transformation and all else
  * is f32; where bf16 is multiplied as such it would be rounded after it, so there conv3d does
  * without.
  */
 #include "conv3d_winograd.h"
 
+#include <string.h>
+
 #include "rows.h"
 
 enum {
-    SIDE = 4, /* of an input tile, */
-    OUT = 2,  /* of an output tile */
+    SIDE = HYV_TILE_SIDE, /* of an input tile, */
+    OUT = HYV_TILE_OUT,   /* of an output tile */
     POSITIONS = SIDE * SIDE,
     BIASED = SIDE + 1, /* position (1, 1) */
     TAPS = 3,
-    PIECE = HYV_GEMM_BUFFER / HYV_GEMM_MR_MAX, /* channels transformed at once */
+    FRAME = TAPS * TAPS,
+    PIECE = HYV_GEMM_BUFFER / HYV_GEMM_MR_MAX, /* channels transformed at once, */
+    SLICE = 64,                                /* and of filters */
     CHANNELS_MIN = 16,
-    SUMS_MAX = 1 << 22, /* floats of M at once, */
-    TILES_MAX = 768,    /* and tiles: voxels that are read for each position stay in a cache */
-    PADDING =
-        48, /* floats from one position's matrix to the next, lest they meet in a cache's set */
-    ALIGNMENT = 64
+    WORK_MAX = 1 << 21, /* floats of a turn: they stay in a cache */
+    TASKS_A_THREAD = 4,
+    PADDING = 48 /* floats from one matrix to the next, lest they meet in a cache's set */
 };
 
+/* What is to be computed, and how it is cut: in turns of some rows of tiles. Either filters of all
+ * positions are held, and a turn does all positions; or sums of all tiles are, and all turns do a
+ * row of positions before the next. */
+typedef struct shape {
+    int64_t filters, channels;
+    int64_t frames, depth; /* that a product sums over; frames times channels */
+    int64_t panels;        /* of filters */
+    hyv_grid grid;         /* of x, */
+    hyv_grid tiles;        /* and of y in tiles */
+    int64_t width;         /* voxels that a row of tiles reads side by side */
+    int64_t rows, most;    /* of tiles: all, and those of a turn */
+    int64_t summed;        /* of tiles: whose sums are held */
+    int at_once;           /* rows of positions whose filters and combined voxels are held */
+} shape;
+
+/* Floats of one matrix each. */
+typedef struct sizes {
+    int64_t filters;  /* U of a position: [panels, depth, nr] */
+    int64_t combined; /* B^T d of a row of positions: [most, frames, width, channels] */
+    int64_t left;     /* V of a position: [tiles / mr, depth, mr] */
+    int64_t sums;     /* M of a position: [tiles, panels * nr] */
+} sizes;
+
 typedef struct tiling {
+    shape s;
+    sizes size;
     hyv_backend *be;
     const hyv_gemm_functions *f;
-    hyv_gemm_functions products; /* those of f, which round nothing */
     const hyv_row_functions *rows;
     hyv_mat x, y;
     const hyv_weight *W;
-    hyv_grid grid, tiles; /* of x and of y */
-    int64_t skipped;      /* frames before those of y */
-    float *filters;       /* of each position [filters, TAPS * channels], */
-    float *sums;          /* [count, filters] */
-    void *memory;         /* of the products */
-    int64_t first, count; /* tiles at a time */
-    int position;
+    int64_t skipped;             /* frames before those of y */
+    float *filters;              /* [at_once, SIDE] matrices */
+    float *combined;             /* [at_once] */
+    float *left;                 /* [SIDE] */
+    float *sums;                 /* [SIDE, SIDE] */
+    const float *none, *bias;    /* where sums start */
+    int down;                    /* the row of positions at hand, */
+    int64_t first, count, parts; /* rows of tiles, and how many tasks share them, */
+    int64_t summed;              /* and the first one whose sums are held */
 } tiling;
 
 static int64_t least(int64_t a, int64_t b)
@@ -54,10 +83,9 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Floats from one position's matrix to the next. */
-static int64_t padded(int64_t floats)
+static int64_t whole(int64_t n, int64_t unit)
 {
-    return floats + PADDING;
+    return (n + unit - 1) / unit;
 }
 
 static int64_t clamp(int64_t v, int64_t size)
@@ -68,7 +96,43 @@ static int64_t clamp(int64_t v, int64_t size)
 /* Of the last frames of a grid, which have `rows` voxels. */
 static hyv_grid tiles_of(int64_t rows, hyv_grid g)
 {
-    return (hyv_grid){rows / (g.h * g.w), (g.h + OUT - 1) / OUT, (g.w + OUT - 1) / OUT};
+    return (hyv_grid){rows / (g.h * g.w), whole(g.h, OUT), whole(g.w, OUT)};
+}
+
+static sizes sizes_of(const shape *s, const hyv_gemm_functions *f)
+{
+    const int64_t tiles = s->most * s->tiles.w;
+    return (sizes){.filters = s->panels * f->nr * s->depth + PADDING,
+                   .combined = s->most * s->width * s->depth + PADDING,
+                   .left = whole(tiles, f->mr) * f->mr * s->depth + PADDING,
+                   .sums = s->summed * s->tiles.w * s->panels * f->nr + PADDING};
+}
+
+/* What is held all the time is the smaller one of filters and sums. */
+static shape shape_of(int64_t rows, int64_t filters, int64_t channels, hyv_grid grid,
+                      const hyv_gemm_functions *f)
+{
+    shape s = {.filters = filters,
+               .channels = channels,
+               .frames = grid.t > 1 ? TAPS : 1,
+               .panels = whole(filters, f->nr),
+               .grid = grid,
+               .tiles = tiles_of(rows, grid)};
+    s.depth = s.frames * channels;
+    s.width = OUT * s.tiles.w + SIDE - OUT;
+    s.rows = s.tiles.t * s.tiles.h;
+    const int64_t held = POSITIONS * filters * s.depth, quarter = held / 4;
+    const int64_t sums = POSITIONS * filters * s.tiles.w; /* those of a row of tiles, as the next */
+    const int64_t left = SIDE * s.depth * s.tiles.w, combined = s.depth * s.width;
+    const int64_t room = quarter > WORK_MAX ? quarter : WORK_MAX;
+    const bool by_row = s.rows * sums + held / SIDE < held + room / 2;
+    s.at_once = by_row ? 1 : SIDE;
+    const int64_t most =
+        by_row ? room / 2 / (left + combined) : room / (sums + left + SIDE * combined);
+    const int64_t turns = most > 0 ? whole(s.rows, most) : s.rows;
+    s.most = whole(s.rows, turns);
+    s.summed = by_row ? s.rows : s.most;
+    return s;
 }
 
 bool hyv_conv3d_is_winograd(const hyv_gemm_functions *f, int64_t filters, int64_t channels,
@@ -81,176 +145,253 @@ bool hyv_conv3d_is_winograd(const hyv_gemm_functions *f, int64_t filters, int64_
            4 * POSITIONS * tiles.h * tiles.w < TAPS * TAPS * TAPS * grid.h * grid.w;
 }
 
-/* ---- transformations --------------------------------------------------------------------------
+static float *scratch_of(const tiling *p, int thread)
+{
+    return (float *)(void *)hyv_cpu_of(p->be)->scratch[thread].data;
+}
+
+/* U of a position. */
+static float *filters_of(const tiling *p, int down, int64_t across)
+{
+    return p->filters + (down % p->s.at_once * SIDE + across) * p->size.filters;
+}
+
+/* B^T d of a row of positions. */
+static float *combined_of(const tiling *p, int down)
+{
+    return p->combined + down % p->s.at_once * p->size.combined;
+}
+
+/* ---- filters ----------------------------------------------------------------------------------
  */
 
-static void transform_filter(void *arg, int64_t filter, int thread)
+/* U of a frame tap for `n` filters, of which `taps` are [n, 9, channels], as part of a panel;
+ * `buffer` has room for a row of positions of SLICE channels of them. */
+static void transform_frame(const tiling *p, int64_t panel, int n, int64_t tap, const float *taps,
+                            float *buffer)
+{
+    const int64_t channels = p->s.channels, nr = p->f->nr;
+    const float *rows[HYV_GEMM_NR_MAX];
+    for (int64_t c = 0; c < channels; c += SLICE)
+        for (int down = p->down; down < p->down + p->s.at_once; down++) {
+            const int64_t count = least(SLICE, channels - c);
+            for (int i = 0; i < n; i++)
+                p->rows->tile_filter(buffer + i * SIDE * SLICE, SLICE, down,
+                                     taps + i * FRAME * channels + c, channels, count);
+            for (int across = 0; across < SIDE; across++) {
+                const int64_t k = panel * p->s.depth + tap * channels + c;
+                for (int i = 0; i < n; i++)
+                    rows[i] = buffer + (i * SIDE + across) * SLICE;
+                p->f->transpose(filters_of(p, down, across) + k * nr, (int)nr, rows, n, count);
+            }
+        }
+}
+
+/* U of the rows of positions at hand: panel `index` of each. Where there is one frame, all taps
+ * read it, so they are added up. */
+static void transform_filters(void *arg, int64_t index, int thread)
 {
     const tiling *p = arg;
-    const int64_t channels = p->x.cols, depth = TAPS * channels;
-    const int64_t stride = padded(p->y.cols * depth);
-    float *taps = (float *)(void *)hyv_cpu_of(p->be)->scratch[thread].data; /* [9, channels] */
-    for (int64_t t = 0; t < TAPS; t++) {
-        hyv_decode_weight(p->f, taps, p->W, filter, t * TAPS * depth, TAPS * depth);
-        if (p->f->narrow)
-            p->f->narrow(taps, taps, 1, TAPS * depth);
-        p->rows->tile_filter(p->filters + filter * depth + t * channels, stride, taps, channels);
-    }
-}
-
-/* B^T combines two of four: (first, second), and whether with a minus. */
-static const struct {
-    int first, second;
-    bool minus;
-} pairs[SIDE] = {{0, 2, true}, {1, 2, false}, {2, 1, true}, {1, 3, true}};
-
-/* A tile's input: the last frame it reads, if that is there, and in a frame the four voxels that
- * the position at hand combines. */
-typedef struct place {
-    int64_t frame, voxel[4];
-} place;
-
-/* Of `n` tiles from `first` on. */
-static void find_voxels(const tiling *p, place *out, int64_t first, int n)
-{
-    const int down = p->position / SIDE, across = p->position % SIDE;
-    const hyv_grid tiles = p->tiles, g = p->grid;
-    hyv_grid at = {p->skipped + first / (tiles.h * tiles.w), first / tiles.w % tiles.h,
-                   first % tiles.w};
-    for (int i = 0; i < n; i++) {
-        const int64_t h = OUT * at.h - 1, w = OUT * at.w - 1;
-        const int64_t h0 = clamp(h + pairs[down].first, g.h) * g.w;
-        const int64_t h1 = clamp(h + pairs[down].second, g.h) * g.w;
-        const int64_t w0 = clamp(w + pairs[across].first, g.w);
-        const int64_t w1 = clamp(w + pairs[across].second, g.w);
-        out[i] = (place){at.t, {h0 + w0, h1 + w0, h0 + w1, h1 + w1}};
-        if (++at.w < tiles.w)
-            continue;
-        at.w = 0;
-        if (++at.h < tiles.h)
-            continue;
-        at.h = 0;
-        at.t++;
-    }
-}
-
-/* V of a position for `count` channels of frame tap `t`; `rounded` has room for four voxels of
- * them. */
-static void transform_voxels(const tiling *p, float *out, const place *at, int64_t t,
-                             int64_t channel, int64_t count, float *rounded)
-{
-    const bool minus_down = pairs[p->position / SIDE].minus;
-    const bool minus_across = pairs[p->position % SIDE].minus;
-    const bool halves = p->x.type == HYV_BF16;
-    const int64_t size = halves ? sizeof(uint16_t) : sizeof(float);
-    const int64_t first = clamp(at->frame + t - (TAPS - 1), p->grid.t) * p->grid.h * p->grid.w;
-    const char *x = (const char *)p->x.data + (first * p->x.ld + channel) * size;
-    const void *d[4];
-    for (int i = 0; i < 4; i++) {
-        d[i] = x + at->voxel[i] * p->x.ld * size;
-        if (!p->f->narrow || halves)
-            continue;
-        p->f->narrow(rounded + i * PIECE, d[i], 1, count);
-        d[i] = rounded + i * PIECE;
-    }
-    if (halves)
-        p->rows->tile_halves(out, d, minus_down, minus_across, count);
-    else
-        p->rows->tile_input(out, d, minus_down, minus_across, count);
-}
-
-/* Row i of the operand is tile p->first + i, element t * channels + c is channel c of frame tap t.
- */
-static void pack_tiles(const void *operand, const hyv_gemm_functions *f, float *out, int width,
-                       int64_t first, int n, int64_t k0, int64_t depth, float *buffer)
-{
-    const tiling *p = operand;
-    const int64_t channels = p->x.cols;
-    const float *rows[HYV_GEMM_MR_MAX];
-    place at[HYV_GEMM_MR_MAX];
-    find_voxels(p, at, p->first + first, n);
-    for (int64_t done = 0, count; done < depth; done += count) {
-        const int64_t t = (k0 + done) / channels, channel = (k0 + done) % channels;
-        count = least(least(channels - channel, depth - done), PIECE);
+    const int64_t size = FRAME * p->s.channels, first = index * p->f->nr;
+    const int n = (int)least(p->f->nr, p->s.filters - first);
+    float *taps = scratch_of(p, thread), *buffer = taps + n * size;
+    for (int64_t tap = 0; tap < TAPS; tap++) {
+        const bool adds = tap > 0 && p->s.frames == 1;
         for (int i = 0; i < n; i++) {
-            transform_voxels(p, buffer + i * PIECE, at + i, t, channel, count,
-                             buffer + width * PIECE);
-            rows[i] = buffer + i * PIECE;
+            float *to = adds ? buffer : taps + i * size;
+            hyv_decode_weight(p->f, to, p->W, first + i, tap * size, size);
+            if (p->f->narrow)
+                p->f->narrow(to, to, 1, size);
+            if (adds)
+                p->rows->add(taps + i * size, to, NULL, size);
         }
-        f->transpose(out + done * width, width, rows, n, count);
+        if (p->s.frames > 1 || tap == TAPS - 1)
+            transform_frame(p, index, n, p->s.frames > 1 ? tap : 0, taps, buffer);
     }
 }
 
-/* y of some of the tiles at hand, from their sums. */
+/* ---- voxels -----------------------------------------------------------------------------------
+ */
+
+/* B^T of six rows of voxels, `count` values side by side in each, for the rows of positions at
+ * hand: values `to` and following of each. */
+static void combine_rows(const tiling *p, int64_t to, const char *const from[SIDE], int64_t count,
+                         float *rounded)
+{
+    const bool halves = p->x.type == HYV_BF16;
+    const bool narrows = p->f->narrow && !halves;
+    const int64_t size = halves ? sizeof(uint16_t) : sizeof(float);
+    for (int64_t first = 0; first < count; first += PIECE) {
+        const int64_t n = least(PIECE, count - first);
+        const void *d[SIDE];
+        for (int i = 0; i < SIDE; i++) {
+            d[i] = from[i] + first * size;
+            if (!narrows)
+                continue;
+            p->f->narrow(rounded + i * PIECE, d[i], 1, n);
+            d[i] = rounded + i * PIECE;
+        }
+        for (int down = p->down; down < p->down + p->s.at_once; down++)
+            (halves ? p->rows->tile_halves : p->rows->tile_input)(combined_of(p, down) + to + first,
+                                                                  d, down, n);
+    }
+}
+
+/* Voxels [first, first + count) of what is combined; those side by side at once where x is dense.
+ */
+static void combine(void *arg, int64_t first, int64_t count, int thread)
+{
+    const tiling *p = arg;
+    const hyv_grid g = p->s.grid, tiles = p->s.tiles;
+    const int64_t channels = p->s.channels;
+    const int64_t bytes = p->x.ld * (p->x.type == HYV_BF16 ? sizeof(uint16_t) : sizeof(float));
+    for (int64_t i = first, n; i < first + count; i += n) {
+        const int64_t column = i % p->s.width - 1, tap = i / p->s.width % p->s.frames;
+        const int64_t row = p->first + i / (p->s.width * p->s.frames);
+        const int64_t frame = p->skipped + row / tiles.h + tap - (p->s.frames - 1);
+        const char *from[SIDE];
+        for (int k = 0; k < SIDE; k++) {
+            const int64_t h = clamp(row % tiles.h * OUT - 1 + k, g.h);
+            const int64_t voxel = (clamp(frame, g.t) * g.h + h) * g.w + clamp(column, g.w);
+            from[k] = (const char *)p->x.data + voxel * bytes;
+        }
+        const bool inside = column >= 0 && column < g.w && p->x.ld == channels;
+        n = inside ? least(g.w - column, first + count - i) : 1;
+        combine_rows(p, i * channels, from, n * channels, scratch_of(p, thread));
+    }
+}
+
+/* V of the row of positions at hand: a left panel of each. Element t * channels + c of a tile is
+ * channel c of frame tap t. */
+static void pack_tiles(void *arg, int64_t index, int thread)
+{
+    const tiling *p = arg;
+    const int64_t channels = p->s.channels, tiles = p->s.tiles.w, mr = p->f->mr;
+    const int n = (int)least(mr, p->count * tiles - index * mr);
+    const float *combined = combined_of(p, p->down), *rows[HYV_GEMM_MR_MAX];
+    float *buffer = scratch_of(p, thread);
+    for (int64_t k = 0, count; k < p->s.depth; k += count) {
+        const int64_t tap = k / channels, channel = k % channels;
+        count = least(channels - channel, PIECE);
+        for (int across = 0; across < SIDE; across++) {
+            for (int i = 0; i < n; i++) {
+                const int64_t row = (index * mr + i) / tiles;
+                const int64_t column = (index * mr + i) % tiles * OUT;
+                const int64_t voxel = (row * p->s.frames + tap) * p->s.width + column;
+                const void *d[SIDE];
+                for (int j = 0; j < SIDE; j++)
+                    d[j] = combined + (voxel + j) * channels + channel;
+                p->rows->tile_input(buffer + i * PIECE, d, across, count);
+                rows[i] = buffer + i * PIECE;
+            }
+            float *out = p->left + across * p->size.left + (index * p->s.depth + k) * mr;
+            p->f->transpose(out, (int)mr, rows, n, count);
+        }
+    }
+}
+
+/* ---- products ---------------------------------------------------------------------------------
+ */
+
+/* The sums of a position for tile row `row`. */
+static float *sums_of(const tiling *p, int64_t position, int64_t row)
+{
+    const int64_t tiles = (row - p->summed) * p->s.tiles.w;
+    return p->sums + position * p->size.sums + tiles * p->s.panels * p->f->nr;
+}
+
+/* M of some of the tiles at hand and a panel of filters, at a position of the row at hand. */
+static void multiply(void *arg, int64_t index, int thread)
+{
+    const tiling *p = arg;
+    const hyv_gemm_functions *f = p->f;
+    const int64_t panel = index / p->parts % p->s.panels, part = index % p->parts;
+    const int64_t across = index / p->parts / p->s.panels, position = p->down * SIDE + across;
+    const int64_t tiles = p->count * p->s.tiles.w, tall = whole(tiles, f->mr), depth = p->s.depth;
+    const float *left = p->left + across * p->size.left;
+    const float *right = filters_of(p, p->down, across) + panel * f->nr * depth;
+    const float *start = (position == BIASED ? p->bias : p->none) + panel * f->nr;
+    const int64_t ld = p->s.panels * f->nr;
+    float *sums = sums_of(p, position, p->first) + panel * f->nr;
+    (void)thread;
+    for (int64_t k = 0; k < depth; k += f->depth)
+        for (int64_t i = part * tall / p->parts; i < (part + 1) * tall / p->parts; i++)
+            f->kernel((int)least(f->mr, tiles - i * f->mr), least(f->depth, depth - k),
+                      left + (i * depth + k) * f->mr, right + k * f->nr, sums + i * f->mr * ld, ld,
+                      k ? NULL : start);
+}
+
+/* y of some of the tiles whose sums are held. */
 static void write_tiles(void *arg, int64_t first, int64_t count, int thread)
 {
     const tiling *p = arg;
-    const int64_t filters = p->y.cols, stride = padded(p->count * filters);
-    (void)thread;
-    for (int64_t i = first; i < first + count; i++) {
-        const int64_t tile = p->first + i, frame = tile / (p->tiles.h * p->tiles.w);
-        const int64_t h0 = OUT * (tile / p->tiles.w % p->tiles.h), w0 = OUT * (tile % p->tiles.w);
-        for (int64_t h = h0; h < least(h0 + OUT, p->grid.h); h++)
-            for (int64_t w = w0; w < least(w0 + OUT, p->grid.w); w++) {
-                float *y = hyv_row(p->y, (frame * p->grid.h + h) * p->grid.w + w);
-                p->rows->tile_output(y, p->sums + i * filters, stride, h > h0, w > w0, filters);
-            }
+    const hyv_grid g = p->s.grid, tiles = p->s.tiles;
+    const float *sums = sums_of(p, 0, p->summed) + first * p->s.panels * p->f->nr;
+    for (int64_t i = first; i < first + count; i++, sums += p->s.panels * p->f->nr) {
+        const int64_t row = p->summed + i / tiles.w, frame = row / tiles.h;
+        float *y[OUT * OUT];
+        for (int k = 0; k < OUT * OUT; k++) {
+            const int64_t h = row % tiles.h * OUT + k / OUT, w = i % tiles.w * OUT + k % OUT;
+            y[k] = h < g.h && w < g.w ? hyv_row(p->y, (frame * g.h + h) * g.w + w)
+                                      : scratch_of(p, thread);
+        }
+        p->rows->tile_output(y, sums, p->size.sums, p->s.filters);
     }
 }
 
 /* ---- the convolution --------------------------------------------------------------------------
  */
 
-static int64_t tiles_at_once(int64_t rows, int64_t filters, hyv_grid grid)
+static int64_t shared_floats(const shape *s, const sizes *size, const hyv_gemm_functions *f)
 {
-    const int64_t most = least(SUMS_MAX / (POSITIONS * filters), TILES_MAX);
-    return least(hyv_grid_rows(tiles_of(rows, grid)), most > 0 ? most : 1);
+    return SIDE * s->at_once * size->filters + s->at_once * size->combined + SIDE * size->left +
+           POSITIONS * size->sums + 2 * s->panels * f->nr;
 }
 
-/* Bytes of the shared memory that hold the filters and the sums. */
-static size_t held(int64_t tiles, int64_t filters, int64_t channels)
+/* What a thread works in: filters and a row of their positions, voxels, or outputs that nobody
+ * wants. */
+static int64_t thread_floats(const shape *s, const hyv_gemm_functions *f)
 {
-    const int64_t floats = padded(filters * TAPS * channels) + padded(tiles * filters);
-    const size_t bytes = (size_t)(POSITIONS * floats) * sizeof(float);
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    const int64_t room = f->nr * SIDE * SLICE, frame = FRAME * s->channels;
+    const int64_t taps = f->nr * frame + (room > frame ? room : frame);
+    const int64_t voxels = (f->mr > SIDE ? f->mr : SIDE) * PIECE;
+    const int64_t most = taps > voxels ? taps : voxels;
+    return most > s->filters ? most : s->filters;
 }
 
-/* What the products share beside that: the last one, of the tiles that are left, may be of so few
- * rows that it takes more than the others. */
-static size_t shared_bytes(const hyv_gemm_functions *f, int64_t tiles, int64_t most,
-                           int64_t filters, int64_t channels)
+/* A row of positions for the tiles of a turn. */
+static void take_turn(tiling *p)
 {
-    const size_t whole = hyv_gemm_scratch(f, most, filters, TAPS * channels, 0);
-    const size_t last =
-        tiles % most ? hyv_gemm_scratch(f, tiles % most, filters, TAPS * channels, 0) : 0;
-    return whole > last ? whole : last;
+    const shape *s = &p->s;
+    const int64_t wanted = hyv_cpu_of(p->be)->threads * TASKS_A_THREAD;
+    p->count = least(s->most, s->rows - p->first);
+    const int64_t tall = whole(p->count * s->tiles.w, p->f->mr);
+    p->parts = least(whole(wanted, SIDE * s->panels), tall);
+    if (p->down % s->at_once == 0)
+        hyv_cpu_rows(p->be, p->count * s->frames * s->width, s->channels, combine, p);
+    hyv_pool_run(p->be, tall, pack_tiles, p);
+    hyv_pool_run(p->be, SIDE * s->panels * p->parts, multiply, p);
 }
 
-static size_t taps_bytes(int64_t channels)
+static void write_summed(tiling *p)
 {
-    return (size_t)(TAPS * TAPS * channels) * sizeof(float);
+    const shape *s = &p->s;
+    const int64_t rows = least(s->summed, s->rows - p->summed);
+    hyv_cpu_rows(p->be, rows * s->tiles.w, OUT * OUT * s->filters, write_tiles, p);
 }
 
-/* M for the tiles at hand: one product a position. */
-static void multiply(tiling *p)
+static void convolve(tiling *p)
 {
-    const int64_t filters = p->y.cols, depth = TAPS * p->x.cols;
-    for (p->position = 0; p->position < POSITIONS && !p->be->err; p->position++) {
-        const hyv_mat right = {p->filters + p->position * padded(filters * depth), filters, depth,
-                               depth, HYV_F32};
-        const hyv_gemm_call call = {.functions = &p->products,
-                                    .memory = p->memory,
-                                    .rows = p->count,
-                                    .cols = filters,
-                                    .depth = depth,
-                                    .left = p,
-                                    .pack_left = pack_tiles,
-                                    .right = &right,
-                                    .pack_right = hyv_pack_mat,
-                                    .bias = p->position == BIASED ? p->W->bias : NULL,
-                                    .y = {p->sums + p->position * padded(p->count * filters),
-                                          p->count, filters, filters, HYV_F32}};
-        hyv_gemm(p->be, &call);
+    const shape *s = &p->s;
+    for (p->summed = 0; p->summed < s->rows && !p->be->err; p->summed += s->summed) {
+        for (p->down = 0; p->down < SIDE; p->down++) {
+            if (p->summed == 0 && p->down % s->at_once == 0)
+                hyv_pool_run(p->be, s->panels, transform_filters, p);
+            const int64_t end = least(p->summed + s->summed, s->rows);
+            for (p->first = p->summed; p->first < end; p->first += s->most)
+                take_turn(p);
+        }
+        write_summed(p);
     }
 }
 
@@ -258,43 +399,38 @@ void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_we
                              hyv_grid grid)
 {
     hyv_cpu *cpu = hyv_cpu_of(be);
-    const int64_t most = tiles_at_once(y.rows, y.cols, grid), depth = TAPS * x.cols;
-    const int64_t tiles = hyv_grid_rows(tiles_of(y.rows, grid));
-    const size_t reserved = held(most, y.cols, x.cols);
-    const size_t shared = shared_bytes(cpu->gemm, tiles, most, y.cols, x.cols);
-    char *memory = hyv_cpu_shared(be, reserved + shared);
-    if (!memory || !hyv_cpu_scratch_all(be, taps_bytes(x.cols)))
+    const hyv_gemm_functions *f = cpu->gemm;
+    const shape s = shape_of(y.rows, y.cols, x.cols, grid, f);
+    const sizes size = sizes_of(&s, f);
+    float *memory = hyv_cpu_shared(be, (size_t)shared_floats(&s, &size, f) * sizeof(float));
+    if (!memory || !hyv_cpu_scratch_all(be, (size_t)thread_floats(&s, f) * sizeof(float)))
         return;
-    tiling p = {.be = be,
-                .f = cpu->gemm,
-                .products = *cpu->gemm,
+    tiling p = {.s = s,
+                .size = size,
+                .be = be,
+                .f = f,
                 .rows = cpu->rows,
                 .x = x,
                 .y = y,
                 .W = W,
-                .grid = grid,
-                .tiles = tiles_of(y.rows, grid),
-                .skipped = grid.t - y.rows / (grid.h * grid.w),
-                .filters = (float *)(void *)memory,
-                .memory = memory + reserved};
-    p.sums = p.filters + POSITIONS * padded(y.cols * depth);
-    p.products.narrow = NULL;
-    hyv_pool_run(be, y.cols, transform_filter, &p);
-    for (p.first = 0; p.first < tiles && !be->err; p.first += most) {
-        p.count = least(most, tiles - p.first);
-        multiply(&p);
-        hyv_cpu_rows(be, p.count, OUT * OUT * y.cols, write_tiles, &p);
-    }
+                .skipped = grid.t - s.tiles.t,
+                .filters = memory};
+    p.combined = p.filters + SIDE * s.at_once * size.filters;
+    p.left = p.combined + s.at_once * size.combined;
+    p.sums = p.left + SIDE * size.left;
+    float *start = p.sums + POSITIONS * size.sums;
+    p.none = start;
+    p.bias = start + s.panels * f->nr;
+    memset(start, 0, (size_t)(2 * s.panels * f->nr) * sizeof(float));
+    if (W->bias)
+        memcpy(start + s.panels * f->nr, W->bias, (size_t)s.filters * sizeof(float));
+    convolve(&p);
 }
 
 size_t hyv_cpu_conv3d_winograd_scratch(const hyv_gemm_functions *f, int64_t rows, int64_t filters,
                                        int64_t channels, hyv_grid grid, int threads)
 {
-    const int64_t most = tiles_at_once(rows, filters, grid), depth = TAPS * channels;
-    const int64_t tiles = hyv_grid_rows(tiles_of(rows, grid));
-    const size_t thread =
-        hyv_gemm_scratch(f, most, filters, depth, 1) - hyv_gemm_scratch(f, most, filters, depth, 0);
-    const size_t taps = taps_bytes(channels);
-    return held(most, filters, channels) + shared_bytes(f, tiles, most, filters, channels) +
-           (size_t)threads * (thread > taps ? thread : taps);
+    const shape s = shape_of(rows, filters, channels, grid, f);
+    const sizes size = sizes_of(&s, f);
+    return (size_t)(shared_floats(&s, &size, f) + threads * thread_floats(&s, f)) * sizeof(float);
 }

@@ -10,6 +10,8 @@
 
 #include "cpu.h"
 
+enum { HYV_TILE_OUT = 4, HYV_TILE_SIDE = 6 }; /* outputs and inputs of a tile, down and across */
+
 typedef struct hyv_row_functions {
     /* y = (x - mean) / sqrt(variance + eps), times weight plus bias where they are not NULL. */
     void (*layer_norm)(float *y, const float *x, int64_t n, const float *weight, const float *bias,
@@ -38,17 +40,16 @@ typedef struct hyv_row_functions {
      * product takes pairs. */
     void (*softmax_pairs)(float *out, const float *s, int64_t keys, int width, float factor,
                           float *top, float *sum, float *rescale);
-    /* The three transformations of conv3d_winograd.c for n channels, whose formulas stand there. */
-    /* out [16] at distance `stride` from taps [9, n]. */
-    void (*tile_filter)(float *out, int64_t stride, const float *taps, int64_t n);
-    /* out = (d[0] +- d[1]) +- (d[2] +- d[3]): minus_down inside of the brackets, minus_across
-     * between them. tile_input of f32, tile_halves of bf16. */
-    void (*tile_input)(float *out, const void *const d[4], bool minus_down, bool minus_across,
-                       int64_t n);
-    void (*tile_halves)(float *out, const void *const d[4], bool minus_down, bool minus_across,
+    /* The transformations of conv3d_winograd.c for n channels, whose matrices stand in
+     * rows_kernels.h. G g G^T: a row of positions, out [6] at distance `stride`, from taps [9] at
+     * distance `apart`. */
+    void (*tile_filter)(float *out, int64_t stride, int row, const float *taps, int64_t apart,
                         int64_t n);
-    /* Output (lower, right) of the 2x2 from m [16] at distance `stride`. */
-    void (*tile_output)(float *y, const float *m, int64_t stride, bool lower, bool right,
+    /* A row of B^T times d: tile_input of f32, tile_halves of bf16. */
+    void (*tile_input)(float *out, const void *const d[HYV_TILE_SIDE], int row, int64_t n);
+    void (*tile_halves)(float *out, const void *const d[HYV_TILE_SIDE], int row, int64_t n);
+    /* A^T m A from m [36] at distance `stride`. */
+    void (*tile_output)(float *const y[HYV_TILE_OUT * HYV_TILE_OUT], const float *m, int64_t stride,
                         int64_t n);
     /* Those of upsample_winograd.c: out = v[0] - v[1] where count is 2; the difference of two such,
      * of v[0] to v[3], where it is 4; and that of two of those where it is 8. */

@@ -10,7 +10,7 @@
 #include "rows.h"
 #include "vmath.h"
 
-enum { LANES = 16, ACT_BLOCK = 256 };
+enum { LANES = 16, ACT_BLOCK = 256, TILE_BLOCK = 64 };
 
 /* Before a loop that writes where it does not read: gcc forgets `restrict` when it inlines, and
  * would look for overlaps each time. */
@@ -213,35 +213,117 @@ static void scale_columns(float *restrict x, int64_t rows, int width, const floa
             x[i * width + l] *= factor[l];
 }
 
-/* Row `row` of G g. */
+/* ---- minimal filtering F(4, 3) ----------------------------------------------------------------
+ *
+ * By the points p = 0, 1, -1, 2, -1/2, to which infinity comes as the last one. Row i of B^T has
+ * the coefficients of the product of all x - q but that with q = p, row i of G is (1, p, p^2)
+ * divided by that product at p, column i of A^T (1, p, p^2, p^3).
+ */
+
+/* Row `row`, which is a constant, of G g. */
 static inline float filter_transform(int row, float g0, float g1, float g2)
 {
-    return row == 0 ? g0 : row == 1 ? (g0 + g1 + g2) * 0.5f : row == 2 ? (g0 - g1 + g2) * 0.5f : g2;
+    switch (row) {
+    case 0:
+        return g0;
+    case 1:
+        return ((g0 + g2) + g1) * (-1.0f / 3.0f);
+    case 2:
+        return ((g0 + g2) - g1) * (1.0f / 3.0f);
+    case 3:
+        return fmaf(4.0f, g2, fmaf(2.0f, g1, g0)) * (1.0f / 15.0f);
+    case 4:
+        return fmaf(0.25f, g2, fmaf(-0.5f, g1, g0)) * (-16.0f / 15.0f);
+    default:
+        return g2;
+    }
 }
 
-/* Position (down, across), which are constants, of all channels. */
-static inline __attribute__((always_inline)) void filter_position(float *restrict out,
-                                                                  const float *restrict g,
-                                                                  int64_t n, int down, int across)
+/* The same of B^T d. */
+static inline float input_transform(int row, float d0, float d1, float d2, float d3, float d4,
+                                    float d5)
+{
+    switch (row) {
+    case 0:
+        return fmaf(1.5f, d1 - d3, fmaf(-2.0f, d2, d0 + d4));
+    case 1:
+        return fmaf(-2.5f, d2, fmaf(-0.5f, d3, d4 - d1));
+    case 2:
+        return fmaf(-2.5f, d3, fmaf(0.5f, d2, d4 + d1));
+    case 3:
+        return fmaf(0.5f, d3 - d1, d4 - d2);
+    case 4:
+        return fmaf(2.0f, d1 - d3, d4 - d2);
+    default:
+        return fmaf(1.5f, d2 - d4, fmaf(-2.0f, d3, d1 + d5));
+    }
+}
+
+/* And of A^T m. */
+static inline float output_transform(int row, float m0, float m1, float m2, float m3, float m4,
+                                     float m5)
+{
+    switch (row) {
+    case 0:
+        return ((m1 + m2) + m0) + (m3 + m4);
+    case 1:
+        return fmaf(-0.5f, m4, fmaf(2.0f, m3, m1 - m2));
+    case 2:
+        return fmaf(0.25f, m4, fmaf(4.0f, m3, m1 + m2));
+    default:
+        return fmaf(-0.125f, m4, fmaf(8.0f, m3, m1 - m2)) + m5;
+    }
+}
+
+/* All positions of row `down`, which is a constant. */
+static inline __attribute__((always_inline)) void filter_row(float *restrict out, int64_t stride,
+                                                             const int down,
+                                                             const float *restrict g, int64_t apart,
+                                                             int64_t n)
 {
     INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
         const float *t = g + i;
-        const float v0 = filter_transform(down, t[0], t[3 * n], t[6 * n]);
-        const float v1 = filter_transform(down, t[n], t[4 * n], t[7 * n]);
-        const float v2 = filter_transform(down, t[2 * n], t[5 * n], t[8 * n]);
-        out[i] = filter_transform(across, v0, v1, v2);
+        const float v0 = filter_transform(down, t[0], t[3 * apart], t[6 * apart]);
+        const float v1 = filter_transform(down, t[apart], t[4 * apart], t[7 * apart]);
+        const float v2 = filter_transform(down, t[2 * apart], t[5 * apart], t[8 * apart]);
+        out[i] = v0;
+        out[stride + i] = filter_transform(1, v0, v1, v2);
+        out[2 * stride + i] = filter_transform(2, v0, v1, v2);
+        out[3 * stride + i] = filter_transform(3, v0, v1, v2);
+        out[4 * stride + i] = filter_transform(4, v0, v1, v2);
+        out[5 * stride + i] = v2;
     }
 }
 
-static void tile_filter(float *out, int64_t stride, const float *taps, int64_t n)
-{
-    for (int down = 0; down < 4; down++, out += 4 * stride) {
-        filter_position(out, taps, n, down, 0);
-        filter_position(out + stride, taps, n, down, 1);
-        filter_position(out + 2 * stride, taps, n, down, 2);
-        filter_position(out + 3 * stride, taps, n, down, 3);
+/* A switch to a case a row with constants, so that each is a loop of its own. */
+#define FOR_TILE_ROW(row, CALL) \
+    switch (row) {              \
+    case 0:                     \
+        CALL(0);                \
+        break;                  \
+    case 1:                     \
+        CALL(1);                \
+        break;                  \
+    case 2:                     \
+        CALL(2);                \
+        break;                  \
+    case 3:                     \
+        CALL(3);                \
+        break;                  \
+    case 4:                     \
+        CALL(4);                \
+        break;                  \
+    default:                    \
+        CALL(5);                \
     }
+
+static void tile_filter(float *out, int64_t stride, int row, const float *taps, int64_t apart,
+                        int64_t n)
+{
+#define CALL(constant) filter_row(out, stride, constant, taps, apart, n)
+    FOR_TILE_ROW(row, CALL)
+#undef CALL
 }
 
 static inline float tile_value(const void *d, int64_t i, bool halves)
@@ -250,78 +332,69 @@ static inline float tile_value(const void *d, int64_t i, bool halves)
 }
 
 /* All but out, d and n are constants. */
-static inline __attribute__((always_inline)) void tile_combination(float *restrict out,
-                                                                   const void *const d[4],
-                                                                   int64_t n, const bool halves,
-                                                                   const float down,
-                                                                   const float across)
+static inline __attribute__((always_inline)) void tile_row(float *restrict out,
+                                                           const void *const d[HYV_TILE_SIDE],
+                                                           const int row, int64_t n,
+                                                           const bool halves)
 {
-    const void *a = d[0], *b = d[1], *c = d[2], *e = d[3];
+    const void *a = d[0], *b = d[1], *c = d[2], *e = d[3], *f = d[4], *g = d[5];
     INDEPENDENT
     for (int64_t i = 0; i < n; i++)
-        out[i] = (tile_value(a, i, halves) + down * tile_value(b, i, halves)) +
-                 across * (tile_value(c, i, halves) + down * tile_value(e, i, halves));
+        out[i] = input_transform(row, tile_value(a, i, halves), tile_value(b, i, halves),
+                                 tile_value(c, i, halves), tile_value(e, i, halves),
+                                 tile_value(f, i, halves), tile_value(g, i, halves));
 }
 
-static inline __attribute__((always_inline)) void tile_any(float *out, const void *const d[4],
-                                                           int64_t n, const bool halves,
-                                                           bool minus_down, bool minus_across)
+static inline __attribute__((always_inline)) void tile_any(float *out,
+                                                           const void *const d[HYV_TILE_SIDE],
+                                                           int row, int64_t n, const bool halves)
 {
-    if (minus_down && minus_across)
-        tile_combination(out, d, n, halves, -1.0f, -1.0f);
-    else if (minus_down)
-        tile_combination(out, d, n, halves, -1.0f, 1.0f);
-    else if (minus_across)
-        tile_combination(out, d, n, halves, 1.0f, -1.0f);
-    else
-        tile_combination(out, d, n, halves, 1.0f, 1.0f);
+#define CALL(constant) tile_row(out, d, constant, n, halves)
+    FOR_TILE_ROW(row, CALL)
+#undef CALL
 }
 
-static void tile_input(float *out, const void *const d[4], bool minus_down, bool minus_across,
-                       int64_t n)
+static void tile_input(float *out, const void *const d[HYV_TILE_SIDE], int row, int64_t n)
 {
-    tile_any(out, d, n, false, minus_down, minus_across);
+    tile_any(out, d, row, n, false);
 }
 
-static void tile_halves(float *out, const void *const d[4], bool minus_down, bool minus_across,
-                        int64_t n)
+static void tile_halves(float *out, const void *const d[HYV_TILE_SIDE], int row, int64_t n)
 {
-    tile_any(out, d, n, true, minus_down, minus_across);
+    tile_any(out, d, row, n, true);
 }
 
-/* A^T m: one of its two results, from the three of m that it takes. */
-static inline float output_transform(bool second, float m0, float m1, float m2)
+/* The four results of A^T from six rows at distance `stride`, to rows of their own. */
+static inline __attribute__((always_inline)) void output_column(float *y0, float *y1, float *y2,
+                                                                float *y3, const float *m,
+                                                                int64_t stride, int64_t n)
 {
-    return second ? m0 - m1 - m2 : m0 + m1 + m2;
-}
-
-/* Output (lower, right), which are constants; it takes 3 x 3 of the positions. */
-static inline __attribute__((always_inline)) void output_position(float *restrict y,
-                                                                  const float *restrict m,
-                                                                  int64_t stride, bool lower,
-                                                                  bool right, int64_t n)
-{
-    const float *from = m + (4 * lower + right) * stride;
     INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
-        const float *t = from + i;
-        const float v0 = output_transform(lower, t[0], t[4 * stride], t[8 * stride]);
-        const float v1 = output_transform(lower, t[stride], t[5 * stride], t[9 * stride]);
-        const float v2 = output_transform(lower, t[2 * stride], t[6 * stride], t[10 * stride]);
-        y[i] = output_transform(right, v0, v1, v2);
+        const float m0 = m[i], m1 = m[stride + i], m2 = m[2 * stride + i];
+        const float m3 = m[3 * stride + i], m4 = m[4 * stride + i], m5 = m[5 * stride + i];
+        y0[i] = output_transform(0, m0, m1, m2, m3, m4, m5);
+        y1[i] = output_transform(1, m0, m1, m2, m3, m4, m5);
+        y2[i] = output_transform(2, m0, m1, m2, m3, m4, m5);
+        y3[i] = output_transform(3, m0, m1, m2, m3, m4, m5);
     }
 }
 
-static void tile_output(float *y, const float *m, int64_t stride, bool lower, bool right, int64_t n)
+static void tile_output(float *const y[HYV_TILE_OUT * HYV_TILE_OUT], const float *m, int64_t stride,
+                        int64_t n)
 {
-    if (lower && right)
-        output_position(y, m, stride, true, true, n);
-    else if (lower)
-        output_position(y, m, stride, true, false, n);
-    else if (right)
-        output_position(y, m, stride, false, true, n);
-    else
-        output_position(y, m, stride, false, false, n);
+    float part[HYV_TILE_OUT][HYV_TILE_SIDE][TILE_BLOCK]; /* A^T m */
+    for (int64_t first = 0; first < n; first += TILE_BLOCK) {
+        const int64_t count = n - first < TILE_BLOCK ? n - first : TILE_BLOCK;
+        for (int across = 0; across < HYV_TILE_SIDE; across++)
+            output_column(part[0][across], part[1][across], part[2][across], part[3][across],
+                          m + across * stride + first, HYV_TILE_SIDE * stride, count);
+        for (int down = 0; down < HYV_TILE_OUT; down++) {
+            float *const *to = y + down * HYV_TILE_OUT;
+            output_column(to[0] + first, to[1] + first, to[2] + first, to[3] + first, part[down][0],
+                          TILE_BLOCK, count);
+        }
+    }
 }
 
 static inline float difference4(float a, float b, float c, float d)

@@ -162,12 +162,14 @@ static void every_shape(hyv_precision precision)
     for (int kind = 0; kind < RIG_VALUES; kind++)
         one(&r, grids[2], three, unit, 24, 16, (rig_values)kind, 7, &random);
     one(&r, (hyv_grid){2, 4, 6}, three, unit, 300, 20, RIG_NORMAL, 5, &random);
-    /* Many rows and several blocks of k; more tiles than are held at once. */
+    /* Many rows and several blocks of k; several turns, with all filters held or all sums. */
     if (!quick) {
         one(&r, (hyv_grid){3, 13, 17}, three, unit, 31, 20, RIG_NORMAL, 7, &random);
         one(&r, (hyv_grid){2, 7, 9}, three, unit, 180, 7, RIG_NORMAL, 4, &random);
         one(&r, (hyv_grid){5, 13, 17}, three, unit, 16, 1024, RIG_NORMAL, 15, &random);
-        one(&r, (hyv_grid){1, 8, 8202}, three, unit, 16, 16, RIG_NORMAL, 0, &random); /* few last */
+        one(&r, (hyv_grid){1, 8, 8202}, three, unit, 16, 16, RIG_NORMAL, 0,
+            &random); /* long rows */
+        one(&r, (hyv_grid){14, 13, 17}, three, unit, 128, 16, RIG_NORMAL, 7, &random);
     }
     rig_close(&r);
 }
