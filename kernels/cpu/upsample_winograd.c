@@ -74,8 +74,10 @@ static int64_t padded(int64_t floats)
     return floats + PADDING;
 }
 
-static shape shape_of(int64_t filters, int64_t channels, hyv_grid grid, bool time)
+/* One frame stays one in doubled time, and all taps read it: so it is taken for that. */
+static shape shape_of(int64_t filters, int64_t channels, hyv_grid grid, bool doubles)
 {
+    const bool time = doubles || grid.t == 1;
     const int positions = time ? FRAME * TAPS : FRAME;
     const int64_t most = SUMS_MAX / (positions * filters);
     return (shape){.filters = filters,
