@@ -121,8 +121,8 @@ static shape shape_of(int64_t rows, int64_t filters, int64_t channels, hyv_grid 
     s.depth = s.frames * channels;
     s.width = OUT * s.tiles.w + SIDE - OUT;
     s.rows = s.tiles.t * s.tiles.h;
-    const int64_t held = POSITIONS * filters * s.depth, quarter = held / 4;
-    const int64_t sums = POSITIONS * filters * s.tiles.w; /* those of a row of tiles, as the next */
+    const int64_t held = POSITIONS * s.panels * f->nr * s.depth, quarter = held / 4;
+    const int64_t sums = POSITIONS * s.panels * f->nr * s.tiles.w; /* of a row of tiles, as next */
     const int64_t left = SIDE * s.depth * s.tiles.w, combined = s.depth * s.width;
     const int64_t room = quarter > WORK_MAX ? quarter : WORK_MAX;
     const bool by_row = s.rows * sums + held / SIDE < held + room / 2;
@@ -135,13 +135,13 @@ static shape shape_of(int64_t rows, int64_t filters, int64_t channels, hyv_grid 
     return s;
 }
 
-bool hyv_conv3d_is_winograd(const hyv_gemm_functions *f, int64_t filters, int64_t channels,
-                            hyv_grid grid, hyv_grid kernel, hyv_grid stride)
+bool hyv_conv3d_is_winograd(const hyv_gemm_functions *f, int64_t channels, hyv_grid grid,
+                            hyv_grid kernel, hyv_grid stride)
 {
     const hyv_grid tiles = tiles_of(hyv_grid_rows(grid), grid);
     const bool fits = kernel.t == TAPS && kernel.h == TAPS && kernel.w == TAPS && stride.t == 1 &&
                       stride.h == 1 && stride.w == 1;
-    return fits && hyv_gemm_is_f32(f) && filters >= CHANNELS_MIN && channels >= CHANNELS_MIN &&
+    return fits && hyv_gemm_is_f32(f) && channels >= CHANNELS_MIN &&
            4 * POSITIONS * tiles.h * tiles.w < TAPS * TAPS * TAPS * grid.h * grid.w;
 }
 

@@ -4,10 +4,10 @@
 
 #include "gemm.h"
 
-/* Whether such a convolution pays: where f32 is multiplied, for enough channels and filters and a
- * picture that 2x2 tiles fill. Depends on nothing that differs between processors. */
-bool hyv_conv3d_is_winograd(const hyv_gemm_functions *f, int64_t filters, int64_t channels,
-                            hyv_grid grid, hyv_grid kernel, hyv_grid stride);
+/* Whether such a convolution pays: where f32 is multiplied, for enough channels and a picture that
+ * 4x4 tiles fill. Depends on nothing that differs between processors. */
+bool hyv_conv3d_is_winograd(const hyv_gemm_functions *f, int64_t channels, hyv_grid grid,
+                            hyv_grid kernel, hyv_grid stride);
 
 void hyv_cpu_conv3d_winograd(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W,
                              hyv_grid grid);

@@ -68,7 +68,7 @@ static double mixed_size(const call *c, hyv_grid at, int64_t filter)
 static bool is_minimal(const call *c)
 {
     const hyv_gemm_functions f = hyv_gemm_for(HYV_ISA_C, c->precision);
-    return hyv_conv3d_is_winograd(&f, c->W.w.rows, c->x.cols, c->grid, c->kernel, c->stride);
+    return hyv_conv3d_is_winograd(&f, c->x.cols, c->grid, c->kernel, c->stride);
 }
 
 /* `direct`: the error of what never filters minimally. */
