@@ -62,7 +62,7 @@ static hyv_grid strided(hyv_grid grid, hyv_grid stride)
 void hyv_cpu_conv3d(hyv_backend *be, hyv_mat y, hyv_mat x, const hyv_weight *W, hyv_grid grid,
                     hyv_grid kernel, hyv_grid stride)
 {
-    if (hyv_conv3d_is_winograd(hyv_cpu_of(be)->gemm, x.cols, grid, kernel, stride)) {
+    if (hyv_conv3d_is_winograd(hyv_cpu_of(be)->gemm, grid, kernel, stride)) {
         hyv_cpu_conv3d_winograd(be, y, x, W, grid);
         return;
     }
@@ -90,7 +90,7 @@ size_t hyv_cpu_conv3d_scratch(const hyv_gemm_functions *gemm, int64_t rows, int6
                               int64_t channels, hyv_grid grid, hyv_grid kernel, hyv_grid stride,
                               int threads)
 {
-    if (hyv_conv3d_is_winograd(gemm, channels, grid, kernel, stride))
+    if (hyv_conv3d_is_winograd(gemm, grid, kernel, stride))
         return hyv_cpu_conv3d_winograd_scratch(gemm, rows, filters, channels, grid, threads);
     return hyv_gemm_scratch(gemm, rows, filters, hyv_grid_rows(kernel) * channels, threads);
 }

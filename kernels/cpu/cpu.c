@@ -185,11 +185,16 @@ int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_fu
     const int err = choose_isa(config->isa, isa, config);
     if (err < 0)
         return err;
-    *gemm = malloc(2 * sizeof(**gemm));
+    *gemm = malloc(3 * sizeof(**gemm));
     if (!*gemm)
         return -ENOMEM;
     **gemm = hyv_gemm_for(*isa, config->precision);
     (*gemm)->chunk = chunk_floats();
+    if ((*gemm)->wide) {
+        (*gemm)[2] = *(*gemm)->wide;
+        (*gemm)[2].chunk = (*gemm)->chunk;
+        (*gemm)->wide = *gemm + 2;
+    }
     if (config->precision != HYV_PRODUCTS_INT8)
         return 0;
     hyv_int8_kind kind = HYV_INT8_KINDS - 1;

@@ -66,7 +66,7 @@ typedef struct hyv_gemm_functions {
     /* Panels in bf16: out [depth / fold rounded up, width] from in [depth, width], a missing k is
      * 0. NULL in f32. */
     void (*narrow)(float *out, const float *in, int width, int64_t depth);
-    const struct hyv_gemm_functions *wide; /* with fold 2: those that pack panels of f32 */
+    const struct hyv_gemm_functions *wide; /* with fold 2: those of f32, emulating bf16 */
     /* Those that pack left panels where they are laid out in another way than right ones: tiles of
      * 16 elements, [depth / 16, mr, 16], filled up with zeros by transpose and narrow. Or NULL. */
     const struct hyv_gemm_functions *left;
@@ -120,16 +120,22 @@ static inline int64_t hyv_gemm_elements(const hyv_gemm_functions *f, int64_t dep
     return (depth + unit - 1) / unit * f->unit;
 }
 
+/* Whether products are of tiles (gemm_amx.c). */
+static inline bool hyv_gemm_is_tiled(const hyv_gemm_functions *f)
+{
+    return f->unit > 1;
+}
+
 /* Whether products are of f32: in fp32, and where those in bf16 are emulated. */
 static inline bool hyv_gemm_is_f32(const hyv_gemm_functions *f)
 {
     return !f->narrow || f->fold == 1;
 }
 
-/* Whether products are of tiles (gemm_amx.c). */
-static inline bool hyv_gemm_is_tiled(const hyv_gemm_functions *f)
+/* Functions whose products are. */
+static inline const hyv_gemm_functions *hyv_gemm_in_f32(const hyv_gemm_functions *f)
 {
-    return f->unit > 1;
+    return f->wide ? f->wide : f;
 }
 
 static inline const hyv_gemm_functions *hyv_gemm_left(const hyv_gemm_functions *f)

@@ -68,7 +68,7 @@ static double mixed_size(const call *c, hyv_grid at, int64_t filter)
 static bool is_minimal(const call *c)
 {
     const hyv_gemm_functions f = hyv_gemm_for(HYV_ISA_C, c->precision);
-    return hyv_conv3d_is_winograd(&f, c->x.cols, c->grid, c->kernel, c->stride);
+    return hyv_conv3d_is_winograd(&f, c->grid, c->kernel, c->stride);
 }
 
 /* `direct`: the error of what never filters minimally. */
@@ -124,8 +124,8 @@ static void one(const rig *r, hyv_grid grid, hyv_grid kernel, hyv_grid stride, i
              (int)stride.t, (int)stride.h, (int)stride.w, (int)in, (int)out);
     rig_compare(r, what, &y, run, &c, want, error);
     rig_compare_narrowed(r, what, &y, run, &c, &c.x, &x);
-    const rig pairs = rig_multiplying_pairs(r);
-    rig_compare(&pairs, what, &y, run, &c, want, direct);
+    const rig tiles = rig_multiplying(r, "amx");
+    rig_compare(&tiles, what, &y, run, &c, want, direct);
     free(want);
     free(error);
     free(direct);

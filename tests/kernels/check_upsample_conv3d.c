@@ -165,7 +165,7 @@ static void one(const rig *r, hyv_grid grid, bool time, int64_t in, int64_t out,
              (int)grid.h, (int)grid.w, time ? " in time" : "", (int)in, (int)out);
     rig_compare(r, what, &y, run, &c, want, error);
     rig_compare_narrowed(r, what, &y, run, &c, &c.x, &x);
-    const rig pairs = rig_multiplying_pairs(r);
+    const rig pairs = rig_multiplying(r, "avx512bf16");
     rig_compare(&pairs, what, &y, run, &c, want, direct);
     free(want);
     free(error);

@@ -59,17 +59,20 @@ static inline void rig_open(rig *r, hyv_precision precision)
         }
 }
 
-/* Those that multiply bf16 as such, not emulated; none in fp32. */
-static inline rig rig_multiplying_pairs(const rig *r)
+/* Those from instruction set `isa` on that multiply bf16 as such, not emulated; none in fp32. */
+static inline rig rig_multiplying(const rig *r, const char *isa)
 {
     rig some = {.precision = r->precision};
-    for (int i = 1; i < r->count; i++)
-        if (r->model[i] > 0) {
+    bool reached = false;
+    for (int i = 1; i < r->count; i++) {
+        reached |= strncmp(r->name[i], isa, strlen(isa)) == 0;
+        if (reached && r->model[i] > 0) {
             const int skipped = i - some.count;
             some.be[some.count] = r->be[i];
             some.model[some.count] = r->model[i] - skipped;
             memcpy(some.name[some.count++], r->name[i], sizeof(r->name[i]));
         }
+    }
     return some;
 }
 
