@@ -32,7 +32,8 @@ enum {
 static const double EXAMPLE_FLOPS = 5e8, CONV_FLOPS = 2e9, /* of which fewer may be done */
     EXAMPLE_BYTES = 32 << 20, EXAMPLE_ELEMENTS = 2 << 20, EXAMPLE_SECONDS = 0.006, SHARE_MIN = 0.02,
                     CALIBRATION_SECONDS = 0.3, /* on a busy machine; else half of it will do */
-    CALIBRATION_SHARE = 0.01;                  /* of what is to be estimated, at most */
+    CALIBRATION_SHARE = 0.01,                  /* of what is to be estimated, at most, */
+    CALIBRATION_LEAST = 0.01;                  /* but so many seconds */
 
 /* What a call takes: seconds, and seconds for an operation or an element. */
 typedef struct rate {
@@ -329,7 +330,7 @@ int hyv_plan_seconds(const hyv_plan *plan, hyv_backend *be, hyv_plan_times *time
     double guessed = choose(wanted, &plan->network[HYV_TRANSFORMER].step);
     for (int c = 0; c < HYV_COMPONENTS; c++)
         guessed += choose(wanted, &plan->network[c].work);
-    b.limit = fmin(CALIBRATION_SECONDS, CALIBRATION_SHARE * guessed);
+    b.limit = fmin(CALIBRATION_SECONDS, fmax(CALIBRATION_LEAST, CALIBRATION_SHARE * guessed));
     const double begin = hyv_seconds();
     b.call = time_call(&b);
     for (int size = HYV_SIZES; size-- > 0;) /* the large ones matter most */
