@@ -103,6 +103,7 @@ static void check_golden(void)
         if (!first) {
             CHECK(s.compared == 14);
             const double d = largest_difference(got, wanted, n);
+            printf("decoded frames differ by %.2g at most\n", d);
             CHECK_MSG(d <= 1e-4, "decoded differs by %g", d);
             first = got;
         } else {
