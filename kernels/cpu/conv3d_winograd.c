@@ -4,9 +4,9 @@
  * A tile of 4x4 output voxels reads 6x6 input voxels d of each of three frames. Transformed,
  * V = B^T d B and U = G g G^T, the sums over channels and frames are 36 matrix products, one for
  * each of the 6x6 positions, and y = A^T M A. The matrices (rows_kernels.h) are those of Toom and
- * Cook for the points 0, 1, -1, 2, -1/2 and infinity: measured on products of 128 and 512 channels,
- * an output's error is 2.0 to 2.3 times that of the plain sum, with -2 in place of -1/2 3.4 to 3.8
- * (on the choice of points see Barabasz et al. 2020).
+ * Cook for the points 0, 1, -1, 2, -1/2 and infinity: for 128 and 512 channels an output's error is
+ * 2.3 to 2.6 times that of the plain sum (check_conv3d), while -2 in place of -1/2 makes it half as
+ * much again or more (on the choice of points see Barabasz et al. 2020).
  *
  * B^T d is kept for a row of positions and some rows of tiles: neighbouring tiles share it, and so
  * do the six positions of the row. V and U exist only as the panels that the micro-kernel
@@ -31,7 +31,7 @@ enum {
     PIECE = HYV_GEMM_BUFFER / HYV_GEMM_MR_MAX, /* channels transformed at once, */
     SLICE = 64,                                /* and of filters */
     WORK_MAX = 1 << 21,                        /* floats of a turn: they stay in a cache */
-    TASKS_A_THREAD = 4,
+    TASKS_A_THREAD = 4,                        /* as in gemm.c */
     PADDING = 48 /* floats from one matrix to the next, lest they meet in a cache's set */
 };
 
