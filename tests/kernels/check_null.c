@@ -124,15 +124,17 @@ static void a_vector(hyv_backend *be, hyv_mat m)
     hyv_linear(be, hyv_cols(hyv_rows(m, 0, 1), 0, 70), hyv_cols(hyv_rows(m, 100, 1), 0, 50), &w);
 }
 
+/* With a stride, which is not filtered minimally, and without. */
 static void a_conv3d(hyv_backend *be, hyv_mat m)
 {
     const hyv_weight w = {.w = hyv_cols(hyv_rows(m, 300, 40), 0, 81)};
-    const hyv_grid three = {3, 3, 3}, one = {1, 1, 1};
-    hyv_conv3d(be, hyv_cols(hyv_rows(m, 0, 90), 0, 40), hyv_cols(hyv_rows(m, 100, 90), 0, 3), &w,
-               (hyv_grid){2, 9, 5}, three, one);
+    const hyv_mat y = hyv_cols(m, 0, 40), x = hyv_cols(hyv_rows(m, 100, 90), 0, 3);
+    const hyv_grid grid = {2, 9, 5}, three = {3, 3, 3}, one = {1, 1, 1}, two = {1, 2, 2};
+    hyv_conv3d(be, hyv_rows(y, 0, 30), x, &w, grid, three, two);
+    hyv_conv3d(be, hyv_rows(y, 0, 90), x, &w, grid, three, one);
 }
 
-/* Enough channels to be filtered minimally; then the last frame alone. */
+/* The last frame alone, and both. */
 static void a_wide_conv3d(hyv_backend *be, hyv_mat m)
 {
     const hyv_mat rows = hyv_rows(m, 300, 100), x = hyv_cols(hyv_rows(m, 100, 90), 0, 16);
