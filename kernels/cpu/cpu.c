@@ -185,7 +185,7 @@ int hyv_cpu_products(const hyv_backend_config *config, hyv_isa *isa, hyv_gemm_fu
     const int err = choose_isa(config->isa, isa, config);
     if (err < 0)
         return err;
-    *gemm = malloc(3 * sizeof(**gemm));
+    *gemm = malloc(3 * sizeof(**gemm)); /* and those of int8 and of f32, if there are any */
     if (!*gemm)
         return -ENOMEM;
     **gemm = hyv_gemm_for(*isa, config->precision);

@@ -19,9 +19,10 @@
  *
  * With products in bf16 the operands of linear, conv3d and attention are rounded while they are
  * packed; all else stands as above. Plain C, AVX2 and AVX-512 then multiply the rounded values in
- * f32, where convolutions are still filtered minimally, and agree with each other; avx512bf16 adds
- * two products at once and differs by a rounding, amx adds them in another order and differs by
- * another; its attention has key blocks of its own. Knows no model.
+ * f32, where convolutions are still filtered minimally, and agree with each other; avx512bf16 does
+ * so in conv3d's filtering only, else it adds two products at once and differs by a rounding; amx
+ * adds them in another order and differs by another; its attention has key blocks of its own. Knows
+ * no model.
  */
 #ifndef HYV_CPU_H
 #define HYV_CPU_H
