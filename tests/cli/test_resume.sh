@@ -98,8 +98,8 @@ took=
 for i in 1 2 3 4 5; do
     began=$(date +%s%N)
     $run -o "$work/timed.y4m"
-    ended=$(($(date +%s%N) - began))
-    [ -n "$took" ] && [ "$took" -le $ended ] || took=$ended
+    spent=$(($(date +%s%N) - began))
+    [ -n "$took" ] && [ "$took" -le $spent ] || took=$spent
 done
 total=0
 rounds=0
