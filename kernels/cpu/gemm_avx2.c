@@ -35,7 +35,7 @@ static inline vector multiply_add(vector x, vector y, vector sum)
     return _mm256_fmadd_ps(x, y, sum);
 }
 
-static inline void fetch_early(const float *a, const float *b)
+static inline __attribute__((always_inline)) void fetch_early(const float *a, const float *b)
 {
     _mm_prefetch(a + 2 * AHEAD * MR, _MM_HINT_T0);
     (void)b;

@@ -35,7 +35,7 @@ static inline vector multiply_add(vector x, vector y, vector sum)
 }
 
 /* The left panel comes from the third cache, the right one from the second. */
-static inline void fetch_early(const float *a, const float *b)
+static inline __attribute__((always_inline)) void fetch_early(const float *a, const float *b)
 {
     _mm_prefetch(a + AHEAD * MR, _MM_HINT_T0);
     _mm_prefetch(a + (AHEAD + 1) * MR, _MM_HINT_T0);

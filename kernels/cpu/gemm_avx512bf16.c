@@ -37,7 +37,7 @@ static inline vector multiply_add(vector x, vector y, vector sum)
     return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)y);
 }
 
-static inline void fetch_early(const float *a, const float *b)
+static inline __attribute__((always_inline)) void fetch_early(const float *a, const float *b)
 {
     _mm_prefetch(b + AHEAD * NR, _MM_HINT_T0);
     _mm_prefetch(b + AHEAD * NR + LANES, _MM_HINT_T0);

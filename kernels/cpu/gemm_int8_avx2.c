@@ -32,7 +32,7 @@ static inline vector multiply_add(vector x, vector y, vector sum)
     return _mm256_add_epi32(sum, _mm256_madd_epi16(x, y));
 }
 
-static inline void fetch_early(const float *a, const float *b)
+static inline __attribute__((always_inline)) void fetch_early(const float *a, const float *b)
 {
     _mm_prefetch(a + 2 * AHEAD * MR, _MM_HINT_T0);
     (void)b;

@@ -32,7 +32,7 @@ static inline vector multiply_add(vector x, vector y, vector sum)
     return _mm256_dpbusd_avx_epi32(sum, x, y);
 }
 
-static inline void fetch_early(const float *a, const float *b)
+static inline __attribute__((always_inline)) void fetch_early(const float *a, const float *b)
 {
     _mm_prefetch(a + 2 * AHEAD * MR, _MM_HINT_T0);
     (void)b;

@@ -1,6 +1,7 @@
 /* What the micro-kernels of AVX2 and AVX-512 have in common; included by gemm_avx2.c and
  * gemm_avx512.c, each of which first names its vector, its sizes and the few instructions used
- * here.
+ * here. Its fetch_early is always inlined, as GCC takes a function that only prefetches for one
+ * without effect and drops the call.
  *
  * The order of the sum is that of the plain C kernel: one fused multiply-add a k. Also included by
  * gemm_avx512bf16.c, where an element of a panel is a pair and multiply_add adds both products.
