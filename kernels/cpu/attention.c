@@ -29,16 +29,16 @@ typedef struct attention {
     int64_t head, heads;      /* of keys and values: the first of those at once, how many */
     int64_t blocks;           /* of keys */
     float *packed;            /* blocks of keys, values */
-    float factor;
+    float factor;             /* of scores whose weights are powers of 2 */
 } attention;
 
 /* What a thread works in: matrices are tiles of nr queries, one after the other. */
 typedef struct space {
-    float *q;                           /* [elements of d, QUERY_ROWS] */
-    float *y;                           /* [d, QUERY_ROWS] */
-    float *scores;                      /* [HYV_KEY_BLOCK, nr] */
-    float *weights;                     /* exp of them as a panel, which in f32 is the same place */
-    float *buffer;                      /* the packer's */
+    float *q;       /* [elements of d, QUERY_ROWS] */
+    float *y;       /* [d, QUERY_ROWS] */
+    float *scores;  /* [HYV_KEY_BLOCK, nr] */
+    float *weights; /* 2 to their power as a panel, which in f32 is the same place */
+    float *buffer;  /* the packer's */
     float *top, *sum, *rescale, *zeros; /* [QUERY_ROWS] */
 } space;
 
@@ -312,7 +312,7 @@ void hyv_cpu_attention(hyv_backend *be, hyv_mat y, hyv_mat q, hyv_mat k, hyv_mat
     attention a = {
         .be = be, .cpu = cpu, .f = cpu->gemm, .y = y, .q = q, .k = k, .v = v, .causal = causal};
     a.d = q.cols / heads;
-    a.factor = 1.0f / sqrtf((float)a.d);
+    a.factor = 1.44269504f / sqrtf((float)a.d);
     a.blocks = (k.rows + HYV_KEY_BLOCK - 1) / HYV_KEY_BLOCK;
     const int64_t key_heads = k.cols / a.d, packed = packed_floats(a.f, k.rows, a.d);
     const int64_t most = hyv_attention_heads(packed, key_heads);

@@ -13,9 +13,9 @@
  * - Statistics of a group norm: blocks of GROUP_BLOCK rows, summed in double in row order, the
  * blocks' sums added in order.
  * - Attention walks the keys in blocks of HYV_KEY_BLOCK; its online softmax rescales once a block.
- * - exp, tanh, erf, sigmoid: vmath.h. Division and square root as IEEE has them. No libm but fmaf
- * and sqrtf, which IEEE defines too. Fast versions vectorise over outputs, which changes none of
- * this.
+ * - exp, exp2, tanh, erf, sigmoid: vmath.h. Division and square root as IEEE has them. No libm but
+ * fmaf and sqrtf, which IEEE defines too. Fast versions vectorise over outputs, which changes none
+ * of this.
  *
  * With products in bf16 the operands of linear, conv3d and attention are rounded while they are
  * packed; all else stands as above. Plain C, AVX2 and AVX-512 then multiply the rounded values in

@@ -30,11 +30,11 @@ typedef struct hyv_row_functions {
     void (*act)(float *y, const float *x, const float *mul, int64_t n, hyv_activation f);
     void (*add)(float *y, const float *x, const float *gate, int64_t n);
     /* For attention: s [keys, width], a column for each query; width is a multiple of 16. Scores
-     * times factor become exp(score - top), after top has taken in the largest of them; sum takes
+     * times factor become 2^(score - top), after top has taken in the largest of them; sum takes
      * in their sum, and rescale is what the query's earlier results are to be multiplied by. */
     void (*softmax_columns)(float *s, int64_t keys, int width, float factor, float *top, float *sum,
                             float *rescale);
-    /* The same with results rounded to bf16, as pairs of keys: the panel of the next product. exp
+    /* The same with results rounded to bf16, as pairs of keys: the panel of the next product. 2^x
      * need only be good enough for that, and top is of scores without the factor and
      * may stay somewhat behind. NULL where no
      * product takes pairs. */

@@ -1,6 +1,6 @@
 /* The row functions, compiled for AVX512 with AVX512_BF16, and the softmax for products of pairs.
  *
- * Its results are rounded to 8 bits at once, so exp is a rough one (pairs_avx512.h). Sums are of
+ * Its results are rounded to 8 bits at once, so 2^x is a rough one (pairs_avx512.h). Sums are of
  * the values before that rounding, as in published GPU code.
  */
 #if defined(__x86_64__)
@@ -23,7 +23,7 @@ static inline __m512 new_tops(__m512 before, __m512 most_now, __m512 scale)
     return _mm512_mask_mov_ps(before, grown, most_now);
 }
 
-/* exp(factor * (s - top)): 1 for a score at the top, however large it is. */
+/* 2^(scale * (s - top)): 1 for a score at the top, however large it is. */
 static inline __m512 weight(__m512 s, __m512 top, __m512 scale)
 {
     return exp2_roughly(_mm512_mul_ps(_mm512_sub_ps(s, top), scale));
@@ -45,7 +45,7 @@ static inline void weigh(float *out, const float *even, const float *odd, __m512
 static inline void softmax_lanes_pairs(float *out, const float *s, int64_t keys, int width,
                                        float factor, float *top, float *total, float *rescale)
 {
-    const __m512 scale = _mm512_set1_ps(factor * 1.44269504f), before = _mm512_loadu_ps(top);
+    const __m512 scale = _mm512_set1_ps(factor), before = _mm512_loadu_ps(top);
     const __m512 high = new_tops(before, most(before, largest_of_columns(s, keys, width)), scale);
     __m512 part[PAIR_PARTS];
     for (int i = 0; i < PAIR_PARTS; i++)

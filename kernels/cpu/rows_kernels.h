@@ -183,7 +183,7 @@ static inline void softmax_lanes(float *restrict s, int64_t keys, int width, flo
     for (int64_t j = 0; j < keys; j++)
 #pragma GCC unroll 1
         for (int l = 0; l < LANES; l++) {
-            const float e = hyv_expf(s[j * width + l] * factor - high[l]);
+            const float e = hyv_exp2f(s[j * width + l] * factor - high[l]);
             s[j * width + l] = e;
             part[j % LANES][l] += e;
         }
@@ -192,7 +192,7 @@ static inline void softmax_lanes(float *restrict s, int64_t keys, int width, flo
             for (int l = 0; l < LANES; l++)
                 part[i][l] += part[i + half][l];
     for (int l = 0; l < LANES; l++) {
-        rescale[l] = hyv_expf(top[l] - high[l]);
+        rescale[l] = hyv_exp2f(top[l] - high[l]);
         total[l] = fmaf(total[l], rescale[l], part[0][l]);
         top[l] = high[l];
     }

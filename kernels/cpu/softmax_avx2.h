@@ -1,13 +1,8 @@
-/* The softmax of attention for AVX2 (softmax_simd.h); included by rows_avx2.c.
- *
- * 2^n by adding to the exponent, raised by 64 so that it stays that of a normal number, and a
- * product with 2^-64 that rounds. The rounder puts n + 64 into the low bits of t.
- */
+/* The softmax of attention for AVX2 (softmax_simd.h); included by rows_avx2.c. */
 #include <immintrin.h>
 
 #include "vmath.h"
 
-#define SOFTMAX_ROUNDER (HYV_ROUNDER + 64.0f)
 enum { SOFTMAX_LANES = 8 };
 
 typedef __m256 vector;
@@ -53,12 +48,10 @@ static inline vector larger(vector x, vector y)
     return _mm256_max_ps(x, y);
 }
 
-/* p 2^n. What is added lets a NaN pass, whose bits may become those of anything. */
-static inline vector times_power(vector p, vector t, vector r)
+/* The number of exponent (biased) as the low bits of t say, and no fraction. */
+static inline vector with_exponent(vector t)
 {
-    const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
-    const vector raised = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), power));
-    return _mm256_fmadd_ps(raised, broadcast(0x1p-64f), _mm256_mul_ps(r, broadcast(0.0f)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
 }
 
 #include "softmax_simd.h"

@@ -1,11 +1,9 @@
-/* The softmax of attention for AVX-512 (softmax_simd.h), of which an instruction multiplies by a
- * power of two; included by rows_avx512.c and rows_avx512bf16.c.
- */
+/* The softmax of attention for AVX-512 (softmax_simd.h); included by rows_avx512.c and
+ * rows_avx512bf16.c. */
 #include <immintrin.h>
 
 #include "vmath.h"
 
-#define SOFTMAX_ROUNDER HYV_ROUNDER
 enum { SOFTMAX_LANES = 16 };
 
 typedef __m512 vector;
@@ -51,11 +49,10 @@ static inline vector larger(vector x, vector y)
     return _mm512_max_ps(x, y);
 }
 
-/* p 2^n */
-static inline vector times_power(vector p, vector t, vector r)
+/* The number of exponent (biased) as the low bits of t say, and no fraction. */
+static inline vector with_exponent(vector t)
 {
-    (void)r;
-    return _mm512_scalef_ps(p, _mm512_sub_ps(t, broadcast(SOFTMAX_ROUNDER)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));
 }
 
 #include "softmax_simd.h"

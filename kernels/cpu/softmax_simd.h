@@ -3,9 +3,8 @@
  * and the few instructions used here.
  *
  * What compilers make of that definition waits for each comparison before the next, and for each
- * step of an exponential: here a few stand side by side, as a processor looks ahead not nearly as
- * far as one of them is long. Arguments are never above 0, and 2^n is multiplied in one step,
- * rounding once as the definition does.
+ * step of a power: here a few stand side by side, as a processor looks ahead not nearly as far as
+ * one of them is long. Arguments are never above 0.
  */
 #include <math.h>
 
@@ -13,31 +12,39 @@
 
 enum { SOFTMAX_SUMS = 16, SOFTMAX_CHAINS = 8 };
 
+#define DOWN 0x1p-64f
+
+static inline vector down(float coefficient)
+{
+    return broadcast(coefficient * DOWN);
+}
+
 /* Unrolled, so that chains are registers. */
 #define EACH_CHAIN _Pragma("GCC unroll 8") for (int i = 0; i < SOFTMAX_CHAINS; i++)
 
-/* hyv_expf of x[SOFTMAX_CHAINS] <= 0, or NaN of NaN. */
-static inline __attribute__((always_inline)) void exp_of_negatives(vector *x)
+/* hyv_exp2f of x[SOFTMAX_CHAINS] <= 0, or NaN of NaN. Coefficients are multiplied by DOWN, so that
+ * the one product with 2^n / DOWN, always a normal number, rounds as the definition's last one
+ * does; the low bits of t are that number's exponent. */
+static inline __attribute__((always_inline)) void exp2_of_negatives(vector *x)
 {
-    const vector rounder = broadcast(SOFTMAX_ROUNDER);
+    const vector rounder = broadcast(HYV_ROUNDER + (127 + 64));
     vector t[SOFTMAX_CHAINS], r[SOFTMAX_CHAINS], p[SOFTMAX_CHAINS];
-    EACH_CHAIN x[i] = larger(broadcast(-104.0f), x[i]); /* with a NaN in either, x */
-    EACH_CHAIN t[i] = multiply_add(x[i], broadcast(1.44269504f), rounder);
-    EACH_CHAIN r[i] = multiply_add(subtract(t[i], rounder), broadcast(-0.693359375f), x[i]);
-    EACH_CHAIN r[i] = multiply_add(subtract(t[i], rounder), broadcast(2.12194440e-4f), r[i]);
-    EACH_CHAIN p[i] = multiply_add(broadcast(1.9918532e-4f), r[i], broadcast(1.3946204e-3f));
-    EACH_CHAIN p[i] = multiply_add(p[i], r[i], broadcast(8.3332639e-3f));
-    EACH_CHAIN p[i] = multiply_add(p[i], r[i], broadcast(4.16662693e-2f));
-    EACH_CHAIN p[i] = multiply_add(p[i], r[i], broadcast(1.66666672e-1f));
-    EACH_CHAIN p[i] = multiply_add(p[i], r[i], broadcast(0.5f));
-    EACH_CHAIN p[i] = add_up(multiply_add(p[i], multiply(r[i], r[i]), r[i]), broadcast(1.0f));
-    EACH_CHAIN x[i] = times_power(p[i], t[i], r[i]);
+    EACH_CHAIN x[i] = larger(broadcast(-150.0f), x[i]); /* with a NaN in either, x */
+    EACH_CHAIN t[i] = add_up(x[i], rounder);
+    EACH_CHAIN r[i] = subtract(x[i], subtract(t[i], rounder));
+    EACH_CHAIN p[i] = multiply_add(down(1.532647e-4f), r[i], down(1.3390807e-3f));
+    EACH_CHAIN p[i] = multiply_add(p[i], r[i], down(9.618506e-3f));
+    EACH_CHAIN p[i] = multiply_add(p[i], r[i], down(5.55036e-2f));
+    EACH_CHAIN p[i] = multiply_add(p[i], r[i], down(0.24022648f));
+    EACH_CHAIN p[i] = multiply_add(p[i], r[i], down(0.6931472f));
+    EACH_CHAIN p[i] = multiply_add(p[i], r[i], down(1.0f));
+    EACH_CHAIN x[i] = multiply(p[i], with_exponent(t[i]));
 }
 
-static inline vector exp_of_negative(vector x)
+static inline vector exp2_of_negative(vector x)
 {
     vector chains[SOFTMAX_CHAINS] = {x}; /* nobody asks for the others */
-    exp_of_negatives(chains);
+    exp2_of_negatives(chains);
     return chains[0];
 }
 
@@ -70,19 +77,19 @@ static inline void softmax_vector(float *s, int64_t keys, int width, float facto
         float *score = s + j * width;
         vector *sum = part + j % SOFTMAX_SUMS, e[SOFTMAX_CHAINS];
         EACH_CHAIN e[i] = subtract(multiply(load(score + i * width), times), high);
-        exp_of_negatives(e);
+        exp2_of_negatives(e);
         EACH_CHAIN put(score + i * width, e[i]);
         EACH_CHAIN sum[i] = add_up(sum[i], e[i]);
     }
     for (; j < keys; j++) {
-        const vector e = exp_of_negative(subtract(multiply(load(s + j * width), times), high));
+        const vector e = exp2_of_negative(subtract(multiply(load(s + j * width), times), high));
         put(s + j * width, e);
         part[j % SOFTMAX_SUMS] = add_up(part[j % SOFTMAX_SUMS], e);
     }
     for (int half = SOFTMAX_SUMS / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++)
             part[i] = add_up(part[i], part[i + half]);
-    const vector again = exp_of_negative(subtract(before, high));
+    const vector again = exp2_of_negative(subtract(before, high));
     put(rescale, again);
     put(total, multiply_add(load(total), again, part[0]));
     put(top, high);

@@ -1,4 +1,4 @@
-/* exp, tanh, erf and sigmoid: one definition in fmaf, division and square root.
+/* exp, exp2, tanh, erf and sigmoid: one definition in fmaf, division and square root.
  *
  * Plain C without branches, so that a compiler vectorises loops over it; an element's value is the
  * same whatever the vector width. exp reduces x = n ln 2 + r (Cody and Waite 1980); all polynomials
@@ -35,6 +35,26 @@ static inline float hyv_expf(float x)
     p = fmaf(p, r * r, r) + 1.0f;
     /* Two factors, so that neither overflows and a subnormal result is rounded once. */
     const int32_t half = k >> 1;
+    const float a = hyv_bits_to_f32((uint32_t)(half + 127) << 23);
+    const float b = hyv_bits_to_f32((uint32_t)(k - half + 127) << 23);
+    return p * a * b;
+}
+
+/* 2^x within a unit in the last place; 0 from -150 down, infinity from 128 up. */
+static inline float hyv_exp2f(float x)
+{
+    x = -150.0f > x ? -150.0f : x; /* in this order: NaN passes */
+    x = 129.0f < x ? 129.0f : x;
+    const float t = x + HYV_ROUNDER, r = x - (t - HYV_ROUNDER);
+    const int32_t k = (int32_t)hyv_f32_to_bits(t) - HYV_ROUNDER_BITS;
+    float p = 1.532647e-4f;
+    p = fmaf(p, r, 1.3390807e-3f);
+    p = fmaf(p, r, 9.618506e-3f);
+    p = fmaf(p, r, 5.55036e-2f);
+    p = fmaf(p, r, 0.24022648f);
+    p = fmaf(p, r, 0.6931472f);
+    p = fmaf(p, r, 1.0f);
+    const int32_t half = k >> 1; /* as in exp */
     const float a = hyv_bits_to_f32((uint32_t)(half + 127) << 23);
     const float b = hyv_bits_to_f32((uint32_t)(k - half + 127) << 23);
     return p * a * b;

@@ -81,6 +81,7 @@ int main(void)
 {
     static const function functions[] = {
         {"exp", hyv_expf, exp, 1.0},
+        {"exp2", hyv_exp2f, exp2, 1.0},
         {"tanh", hyv_tanhf, tanh, 2.0},
         {"erf", hyv_erff, erf, 3.0},
     };
@@ -93,5 +94,6 @@ int main(void)
     CHECK(hyv_f32_to_bits(hyv_tanhf(-0.0f)) == 0x80000000u);
     CHECK(hyv_f32_to_bits(hyv_erff(-0.0f)) == 0x80000000u);
     CHECK(hyv_expf(0.0f) == 1.0f);
+    CHECK(hyv_exp2f(0.0f) == 1.0f);
     return check_done();
 }
