@@ -19,6 +19,7 @@
 /* Queries a task. Whether a block of keys is skipped is decided for all of them, whatever the width
  * of a tile, and a multiple of every width. */
 enum { QUERY_ROWS = 128, STOP_BLOCKS = 4 }; /* the latter: key blocks until a task looks up */
+enum { ROWS_NEAR = 32 }; /* of values, that the first cache and its pages hold */
 
 typedef struct attention {
     hyv_backend *be;
@@ -70,12 +71,21 @@ static space lay_out(const attention *a, int thread)
     return s;
 }
 
-/* Rows of a panel where `rows` make several: a last one of a row or two would take as long as one
- * of many. */
-static int64_t height(int64_t rows, int64_t mr)
+/* Rows as panels of nearly equal heights: one of a row or two would take as long as one of many. */
+typedef struct panels {
+    int64_t count, full; /* how many; the first of them, which have */
+    int tall;            /* so many rows; the others have one less */
+} panels;
+
+static panels divide(int64_t rows, int64_t mr)
 {
-    const int64_t panels = (rows + mr - 1) / mr;
-    return (rows + panels - 1) / panels;
+    const int64_t count = (rows + mr - 1) / mr, tall = (rows + count - 1) / count;
+    return (panels){.count = count, .full = rows - count * (tall - 1), .tall = (int)tall};
+}
+
+static int height(const panels *p, int64_t index)
+{
+    return index < p->full ? p->tall : p->tall - 1;
 }
 
 /* Floats of a packed block of keys or of values, whole panels of any height. */
@@ -140,21 +150,24 @@ static void pack_block(void *arg, int64_t index, int thread)
     const int mr = f->mr;
     const int64_t head = index % a->heads, block = index / a->heads;
     const int64_t first = block * HYV_KEY_BLOCK, keys = least(HYV_KEY_BLOCK, a->k.rows - first);
-    const int64_t d = hyv_gemm_elements(f, a->d), across = hyv_gemm_elements(f, keys);
+    const int64_t d = hyv_gemm_elements(f, a->d), depth = hyv_gemm_elements(f, keys);
     const hyv_mat k = hyv_cols(hyv_rows(a->k, first, keys), (a->head + head) * a->d, a->d);
     const hyv_mat v = hyv_cols(hyv_rows(a->v, first, keys), (a->head + head) * a->d, a->d);
     float *to_k = packed_block(a, head * a->blocks + block), *to_v = to_k + keys_floats(f, a->d);
     float *buffer = lay_out(a, thread).buffer;
-    const int64_t tall = height(keys, mr), wide = height(a->d, mr);
-    for (int64_t i = 0; i < keys; i += tall, to_k += mr * d) {
-        fetch_rows(k, i + tall, i + 2 * tall);
-        fetch_rows(v, i, i + tall);
-        hyv_gemm_pack(f, hyv_pack_mat, 0, &k, to_k, mr, i, (int)least(tall, keys - i), 0, a->d,
-                      buffer);
+    const panels down = divide(keys, mr), across = divide(a->d, mr);
+    for (int64_t i = 0, row = 0; i < down.count; row += height(&down, i++), to_k += mr * d) {
+        const int n = height(&down, i);
+        fetch_rows(k, row + n, row + n + mr);
+        fetch_rows(v, row, row + n);
+        hyv_gemm_pack(f, hyv_pack_mat, 0, &k, to_k, mr, row, n, 0, a->d, buffer);
     }
-    for (int64_t c = 0; c < a->d; c += wide, to_v += mr * across)
-        hyv_gemm_pack(f, pack_values, 1, &v, to_v, mr, c, (int)least(wide, a->d - c), 0, keys,
-                      buffer);
+    for (int64_t i = 0; i < keys; i += ROWS_NEAR) {
+        const int64_t n = least(ROWS_NEAR, keys - i);
+        float *to = to_v + i / f->fold * mr;
+        for (int64_t p = 0, col = 0; p < across.count; col += height(&across, p++), to += mr * depth)
+            hyv_gemm_pack(f, pack_values, 1, &v, to, mr, col, height(&across, p), i, n, buffer);
+    }
 }
 
 /* Keys that query row i may see. */
@@ -200,13 +213,13 @@ static void key_block(const attention *a, const space *s, int64_t head, int64_t 
     const hyv_gemm_functions *f = a->f;
     const int mr = f->mr, nr = f->nr;
     const int64_t first = index * HYV_KEY_BLOCK, keys = least(HYV_KEY_BLOCK, a->k.rows - first);
-    const int64_t d = hyv_gemm_elements(f, a->d), across = hyv_gemm_elements(f, keys);
+    const int64_t d = hyv_gemm_elements(f, a->d), depth = hyv_gemm_elements(f, keys);
+    const panels down = divide(keys, mr), across = divide(a->d, mr);
     const float *k = packed_block(a, head * a->blocks + index), *v = k + keys_floats(f, a->d);
     float *y = s->y + at * a->d;
-    const int64_t tall = height(keys, mr), wide = height(a->d, mr);
-    for (int64_t i = 0; i < keys; i += tall, k += mr * d)
-        f->kernel((int)least(tall, keys - i), d, k, s->q + at * d, s->scores + i * nr, nr,
-                  s->zeros);
+    float *scores = s->scores;
+    for (int64_t i = 0; i < down.count; scores += height(&down, i++) * nr, k += mr * d)
+        f->kernel(height(&down, i), d, k, s->q + at * d, scores, nr, s->zeros);
     mask(a, s->scores, row, first, keys);
     softmax(a, s, at, keys);
     bool moved = false;
@@ -214,9 +227,8 @@ static void key_block(const attention *a, const space *s, int64_t head, int64_t 
         moved = moved || s->rescale[at + i] != 1.0f;
     if (moved)
         a->cpu->rows->scale_columns(y, a->d, nr, s->rescale + at);
-    for (int64_t c = 0; c < a->d; c += wide, v += mr * across)
-        f->kernel((int)least(wide, a->d - c), across, v, s->weights, y + c * nr, nr,
-                  index == 0 ? s->zeros : NULL);
+    for (int64_t i = 0; i < across.count; y += height(&across, i++) * nr, v += mr * depth)
+        f->kernel(height(&across, i), depth, v, s->weights, y, nr, index == 0 ? s->zeros : NULL);
 }
 
 /* Divides by the sums and turns columns back into rows, some columns at a time: of f32, whatever

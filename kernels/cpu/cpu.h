@@ -41,7 +41,7 @@ typedef enum hyv_isa {
 
 enum {
     HYV_THREADS_MAX_CPU = 256,
-    HYV_KEY_BLOCK = 128 /* keys a block of attention; part of the definition */
+    HYV_KEY_BLOCK = 192 /* keys a block of attention; part of the definition */
 };
 
 typedef struct hyv_pool hyv_pool;

@@ -153,8 +153,8 @@ static void unseen_blocks(const rig *r, check_random *random)
 static void every_shape(hyv_precision precision)
 {
     static const int64_t sizes[] = {1, 5, 8, 12, 16, 24, 32, 33, 64, 128, 512};
-    static const int64_t rows[][2] = {{1, 1},    {1, 127},  {3, 128},  {14, 129},
-                                      {55, 300}, {57, 256}, {97, 257}, {130, 130}};
+    static const int64_t rows[][2] = {{1, 1},    {1, 127},  {3, 192},  {14, 193},
+                                      {55, 400}, {57, 256}, {97, 257}, {130, 130}};
     static const int heads[][2] = {{1, 1}, {2, 2}, {3, 1}, {4, 2}};
     static const int64_t causal[] = {0, 1, 5, 40, 128, 500};
     const bool quick = getenv("QUICK") != NULL;

@@ -409,7 +409,7 @@ static hyv_mat filled(int64_t rows, int64_t cols, float value)
  * interrupt says stop after the last poll that is due to packing keys. */
 static void test_interrupt_in_task(void)
 {
-    enum { QUERIES = 64, KEYS = 4096, SIZE = 8, PACKING = KEYS / 128 + 4 };
+    enum { QUERIES = 64, BLOCK = 192, KEYS = 20 * BLOCK, SIZE = 8, PACKING = KEYS / BLOCK + 4 };
     heard h;
     hyv_backend *be = open_with(&h, "cpu", false);
     const hyv_mat q = filled(QUERIES, SIZE, 1.0f), y = filled(QUERIES, SIZE, -7.0f);
