@@ -2,11 +2,14 @@
  *
  * Tiles multiply rows by columns, so scores are q k^T as they are written: a row a query. That row
  * is the left operand of the next product as soon as its weights are rounded, q needs no
- * transposition and v none but side by side pairs of keys. Queries come in tasks of QUERIES, keys
- * in blocks of KEYS, of which a panel of 32 is multiplied by all of a task's queries before the
- * next. Scores, softmax and sums are f32. A query's largest score may stay somewhat behind, since
- * weights of up to 2^8 are rounded just as well: so earlier results are rarely rescaled, and rows
- * rarely searched for their largest score.
+ * transposition and v none but side by side pairs of keys. Queries come in tasks of QUERIES, of
+ * which a panel of 32 at a time meets a block of KEYS. Scores of a panel of 32 keys become weights
+ * while the tiles multiply the next panel, and are never in any cache but the nearest; what streams
+ * from the second one is keys and values. Scores, softmax and sums are f32.
+ *
+ * What is subtracted from a query's scores, its top, is seldom their largest: weights of up to
+ * 2^GROWTH are rounded as well as those up to 1, so that a panel is seen to have outgrown its tops
+ * when its weights are there, is given new ones and weighed again.
  */
 #include "attention_amx.h"
 
@@ -17,10 +20,15 @@
 #include <string.h>
 
 #include "pairs_avx512.h"
+#include "vmath.h"
+
+/* Tops to begin with: what scores are left of minus infinity, they have no weight. */
+#define LOWEST (-0x1p126f)
 
 enum { SIDE = 16, PANEL = 32, GRAIN = 32, LANES = 16 }; /* GRAIN: k of a tile */
 enum { QUERIES = 128, KEYS = 256, STOP_BLOCKS = 2 };    /* the last: until a task looks up */
-enum { ROW_BYTES = 64, PANEL_BYTES = 2 * ROW_BYTES };   /* of a row of tiles, of right panels */
+enum { GROWTH = 24, AHEAD = 2048 }; /* the last: floats of a right panel that are fetched early */
+enum { ROW_BYTES = 64, PANEL_BYTES = 2 * ROW_BYTES }; /* of a row of tiles, of right panels */
 
 typedef struct attention {
     hyv_backend *be;
@@ -38,10 +46,11 @@ typedef struct attention {
 /* What a thread works in. */
 typedef struct space {
     float *q;       /* [QUERIES / PANEL, pairs / SIDE, PANEL, SIDE]: left panels */
-    float *scores;  /* [QUERIES / PANEL, KEYS / PANEL, PANEL, PANEL] */
-    float *weights; /* [QUERIES / PANEL, KEYS / GRAIN, PANEL, SIDE]: left panels */
+    float *scores;  /* [PANEL, PANEL] */
+    float *weights; /* [KEYS / GRAIN, PANEL, SIDE]: a left panel */
     float *y;       /* [wide / PANEL, QUERIES, PANEL] */
     float *sums;    /* [QUERIES, LANES] */
+    float *later;   /* [PANEL, LANES]: those of a panel with the weights just made */
     float *top;     /* [QUERIES] */
     float *buffer;  /* the packer's */
 } space;
@@ -59,17 +68,19 @@ static int64_t whole(int64_t n, int64_t unit)
 static size_t space_floats(int64_t d)
 {
     const int64_t pairs = whole(d, GRAIN) / 2, wide = whole(d, PANEL);
-    return (size_t)(QUERIES * (pairs + KEYS + KEYS / 2 + wide + LANES + 1)) + HYV_GEMM_BUFFERS;
+    return (size_t)(QUERIES * (pairs + wide + LANES + 1) + PANEL * (PANEL + KEYS / 2 + LANES)) +
+           HYV_GEMM_BUFFERS;
 }
 
 static space lay_out(const attention *a, int thread)
 {
     space s = {.q = (float *)(void *)a->cpu->scratch[thread].data};
     s.scores = s.q + QUERIES * a->pairs;
-    s.weights = s.scores + QUERIES * KEYS;
-    s.y = s.weights + QUERIES * KEYS / 2;
+    s.weights = s.scores + PANEL * PANEL;
+    s.y = s.weights + PANEL * KEYS / 2;
     s.sums = s.y + QUERIES * a->wide;
-    s.top = s.sums + QUERIES * LANES;
+    s.later = s.sums + QUERIES * LANES;
+    s.top = s.later + PANEL * LANES;
     s.buffer = s.top + QUERIES;
     return s;
 }
@@ -84,12 +95,7 @@ static int64_t keys_floats(const attention *a)
     return KEYS * a->pairs;
 }
 
-/* Where query `row` of a task stands in the scores, and in y. */
-static float *scores_of(const space *s, int64_t row)
-{
-    return s->scores + row / PANEL * (PANEL * KEYS) + row % PANEL * PANEL;
-}
-
+/* Where query `row` of a task stands in y. */
 static float *result_of(const space *s, int64_t row)
 {
     return s->y + row * PANEL;
@@ -141,23 +147,41 @@ static void pack_block(void *arg, int64_t index, int thread)
 /* ---- products ---------------------------------------------------------------------------------
  */
 
-/* c[PANEL, PANEL] = a * b, or += without `fresh`; a [pairs / SIDE, PANEL, SIDE], b [pairs, PANEL].
- * Results lie close together, as rows far apart push each other out of the first cache. */
-static inline __attribute__((always_inline)) void multiply(const bool fresh, int64_t pairs,
-                                                           const float *a, const float *b, float *c)
+/* Nothing written before may be kept back by the compiler: tiles are loaded behind its back. */
+static inline void settle(void)
 {
-    float *low = c + SIDE * PANEL;
-    if (fresh) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    } else {
-        _tile_loadd(0, c, PANEL_BYTES);
-        _tile_loadd(1, c + SIDE, PANEL_BYTES);
-        _tile_loadd(2, low, PANEL_BYTES);
-        _tile_loadd(3, low + SIDE, PANEL_BYTES);
-    }
+    __asm__ volatile("" ::: "memory");
+}
+
+/* Tiles 0 to 3 are the quarters of a block [PANEL, PANEL]. */
+static inline void clear_block(void)
+{
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+static inline void load_block(const float *c)
+{
+    _tile_loadd(0, c, PANEL_BYTES);
+    _tile_loadd(1, c + SIDE, PANEL_BYTES);
+    _tile_loadd(2, c + SIDE * PANEL, PANEL_BYTES);
+    _tile_loadd(3, c + SIDE * PANEL + SIDE, PANEL_BYTES);
+}
+
+static inline void store_block(float *c)
+{
+    _tile_stored(0, c, PANEL_BYTES);
+    _tile_stored(1, c + SIDE, PANEL_BYTES);
+    _tile_stored(2, c + SIDE * PANEL, PANEL_BYTES);
+    _tile_stored(3, c + SIDE * PANEL + SIDE, PANEL_BYTES);
+}
+
+/* The block += a * b; a [pairs / SIDE, PANEL, SIDE], b [pairs, PANEL]. Right panels lie one behind
+ * the other, so what is fetched early at the end of one is the next. */
+static inline void multiply(int64_t pairs, const float *a, const float *b)
+{
 #pragma GCC unroll 1
     for (int64_t k = 0; k < pairs; k += SIDE, a += SIDE * PANEL, b += SIDE * PANEL) {
         _tile_loadd(6, b, PANEL_BYTES);
@@ -167,34 +191,27 @@ static inline __attribute__((always_inline)) void multiply(const bool fresh, int
         _tile_dpbf16ps(1, 4, 7);
         _tile_loadd(5, a + SIDE * SIDE, ROW_BYTES);
         _tile_dpbf16ps(2, 5, 6);
+#pragma GCC unroll 32
+        for (int i = 0; i < SIDE * PANEL; i += LANES)
+            _mm_prefetch(b + AHEAD + i, _MM_HINT_T0);
         _tile_dpbf16ps(3, 5, 7);
     }
-    _tile_stored(0, c, PANEL_BYTES);
-    _tile_stored(1, c + SIDE, PANEL_BYTES);
-    _tile_stored(2, low, PANEL_BYTES);
-    _tile_stored(3, low + SIDE, PANEL_BYTES);
 }
 
-static void score(const attention *a, const space *s, int64_t rows, const float *k, int64_t keys)
-{
-    for (int64_t j = 0; j < keys; j += PANEL)
-        for (int64_t i = 0; i < rows; i += PANEL)
-            multiply(true, a->pairs, s->q + i * a->pairs, k + j * a->pairs,
-                     scores_of(s, i) + j * PANEL);
-}
-
-static void add_values(const attention *a, const space *s, int64_t rows, const float *v,
+/* y of the panel from query `row` on takes in values [keys] times their weights. */
+static void add_values(const attention *a, const space *s, int64_t row, const float *v,
                        int64_t keys, bool fresh)
 {
-    const int64_t pairs = whole(keys, GRAIN) / 2;
-    for (int64_t c = 0; c < a->wide; c += PANEL, v += KEYS / 2 * PANEL)
-        for (int64_t i = 0; i < rows; i += PANEL) {
-            float *y = result_of(s, i) + c * QUERIES;
-            if (fresh)
-                multiply(true, pairs, s->weights + i * (KEYS / 2), v, y);
-            else
-                multiply(false, pairs, s->weights + i * (KEYS / 2), v, y);
-        }
+    settle();
+    for (int64_t c = 0; c < a->wide; c += PANEL, v += KEYS / 2 * PANEL) {
+        float *y = result_of(s, row) + c * QUERIES;
+        if (fresh)
+            clear_block();
+        else
+            load_block(y);
+        multiply(keys / 2, s->weights, v);
+        store_block(y);
+    }
 }
 
 /* ---- softmax ----------------------------------------------------------------------------------
@@ -209,79 +226,114 @@ static int64_t visible(const attention *a, int64_t i)
     return least((at / a->causal + 1) * a->causal, a->k.rows);
 }
 
-/* A row's new top, if its scores have grown too far beyond the old one; earlier results, if there
- * are any, go by it. */
-static float raise_top(const attention *a, const space *s, int64_t row, __m512 scores, bool fresh)
+/* Scores of keys that a query must not see, or that are not there, become minus infinity; the
+ * panel's first query is `query`, its first key `first`. */
+static void mask(const attention *a, const space *s, int64_t query, int64_t first)
 {
-    const float before = s->top[row], now = _mm512_reduce_max_ps(scores);
-    const __m512 factor = exp2_roughly(_mm512_set1_ps((before - now) * a->scale));
-    float *y = result_of(s, row), *sum = s->sums + row * LANES;
-    for (int64_t c = 0; c < a->wide && !fresh; c += PANEL, y += QUERIES * PANEL) {
-        _mm512_storeu_ps(y, _mm512_mul_ps(_mm512_loadu_ps(y), factor));
-        _mm512_storeu_ps(y + LANES, _mm512_mul_ps(_mm512_loadu_ps(y + LANES), factor));
+    for (int64_t i = 0; i < PANEL; i++) {
+        const int64_t seen = visible(a, query + i) - first;
+        for (int64_t j = seen > 0 ? seen : 0; j < PANEL; j++)
+            s->scores[i * PANEL + j] = -INFINITY;
     }
-    if (!fresh)
-        _mm512_storeu_ps(sum, _mm512_mul_ps(_mm512_loadu_ps(sum), factor));
-    return now;
 }
 
-/* Scores [keys] of a row become its weights, rounded, 32 to a row of each tile; keys is a multiple
- * of 32. */
-static void softmax_row(const attention *a, const space *s, int64_t row, int64_t keys, bool fresh)
+/* Scores of the panel from query `row` on become weights, rounded: out [PANEL, SIDE] in pairs; with
+ * them sum [PANEL, LANES] becomes `later`. False if some have grown too far beyond their top. */
+static bool weigh(const attention *a, const space *s, int64_t row, float *out, const float *sum,
+                  float *later)
 {
-    const float *scores = scores_of(s, row);
-    float *out = s->weights + row / PANEL * (PANEL * KEYS / 2) + row % PANEL * SIDE;
-    __m512 high[2] = {_mm512_set1_ps(-INFINITY), _mm512_set1_ps(-INFINITY)};
-    for (int64_t j = 0; j < keys; j += PANEL) {
-        high[0] = most(high[0], _mm512_loadu_ps(scores + j * PANEL));
-        high[1] = most(high[1], _mm512_loadu_ps(scores + j * PANEL + LANES));
+    const float *scores = s->scores;
+    const __m512 scale = _mm512_set1_ps(a->scale);
+    __m512 grown = _mm512_set1_ps(-INFINITY);
+    for (int64_t i = 0; i < PANEL; i++, scores += PANEL) {
+        const __m512 top = _mm512_set1_ps(s->top[row + i]);
+        const __m512 x = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(scores), top), scale);
+        const __m512 z = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(scores + LANES), top), scale);
+        const __m512 low = exp2_roughly(x), high = exp2_roughly(z), both = _mm512_add_ps(low, high);
+        grown = most(grown, most(x, z));
+        _mm512_storeu_ps(later + i * LANES, _mm512_add_ps(_mm512_loadu_ps(sum + i * LANES), both));
+        _mm512_storeu_si512(out + i * SIDE, (__m512i)_mm512_cvtne2ps_pbh(high, low));
     }
-    high[0] = most(high[0], high[1]);
-    const __m512 limit = _mm512_set1_ps(s->top[row] + 8.0f / a->scale);
-    if (fresh || _mm512_cmp_ps_mask(high[0], limit, _CMP_GT_OQ))
-        s->top[row] = raise_top(a, s, row, high[0], fresh);
-    const __m512 top = _mm512_set1_ps(s->top[row]), scale = _mm512_set1_ps(a->scale);
-    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    if (!fresh)
-        sum[0] = _mm512_loadu_ps(s->sums + row * LANES);
-    for (int64_t j = 0; j < keys; j += PANEL, out += PANEL * SIDE) {
-        const __m512 x = _mm512_sub_ps(_mm512_loadu_ps(scores + j * PANEL), top);
-        const __m512 z = _mm512_sub_ps(_mm512_loadu_ps(scores + j * PANEL + LANES), top);
-        const __m512 low = exp2_roughly(_mm512_mul_ps(x, scale));
-        const __m512 next = exp2_roughly(_mm512_mul_ps(z, scale));
-        sum[0] = _mm512_add_ps(sum[0], low);
-        sum[1] = _mm512_add_ps(sum[1], next);
-        _mm512_storeu_si512(out, (__m512i)_mm512_cvtne2ps_pbh(next, low));
-    }
-    _mm512_storeu_ps(s->sums + row * LANES, _mm512_add_ps(sum[0], sum[1]));
+    return _mm512_cmp_ps_mask(grown, _mm512_set1_ps(GROWTH), _CMP_GT_OQ) == 0;
 }
 
-/* Scores of keys that a query must not see, or that are not there, become minus infinity. */
-static void mask(const attention *a, const space *s, int64_t query, int64_t row, int64_t first,
-                 int64_t keys)
+/* What a row has so far goes by a new top: its y, its sum, and its weights in `panels` panels of
+ * keys of the block. */
+static void rescale(const attention *a, const space *s, int64_t row, float *sum, int64_t panels,
+                    float factor)
 {
-    float *scores = scores_of(s, row);
-    const int64_t seen = visible(a, query) - first;
-    for (int64_t j = seen > 0 ? seen : 0; j < keys; j++)
-        scores[j / PANEL * (PANEL * PANEL) + j % PANEL] = -INFINITY;
+    const __m512 times = _mm512_set1_ps(factor);
+    float *y = result_of(s, row);
+    float *weights = s->weights + row % PANEL * SIDE;
+    _mm512_storeu_ps(sum, _mm512_mul_ps(_mm512_loadu_ps(sum), times));
+    for (int64_t c = 0; c < a->wide; c += PANEL, y += QUERIES * PANEL) {
+        _mm512_storeu_ps(y, _mm512_mul_ps(_mm512_loadu_ps(y), times));
+        _mm512_storeu_ps(y + LANES, _mm512_mul_ps(_mm512_loadu_ps(y + LANES), times));
+    }
+    for (int64_t i = 0; i < panels; i++, weights += PANEL * SIDE) {
+        const __m512i pairs = _mm512_loadu_si512(weights);
+        const __m512i odd = _mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000));
+        const __m512 x = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+        const __m512 z = _mm512_castsi512_ps(odd);
+        _mm512_storeu_si512(weights, pair_up(_mm512_mul_ps(x, times), _mm512_mul_ps(z, times)));
+    }
+}
+
+/* New tops for the rows of a panel whose scores have grown too far beyond the old ones. */
+static void raise_tops(const attention *a, const space *s, int64_t row, float *sum, int64_t panels)
+{
+    const __m512 none = _mm512_set1_ps(-INFINITY);
+    const float *scores = s->scores;
+    for (int64_t i = row; i < row + PANEL; i++, scores += PANEL, sum += LANES) {
+        const __m512 high = most(none, _mm512_loadu_ps(scores));
+        const float now = _mm512_reduce_max_ps(most(high, _mm512_loadu_ps(scores + LANES)));
+        const float growth = (now - s->top[i]) * a->scale;
+        if (growth > GROWTH) {
+            rescale(a, s, i, sum, panels, hyv_exp2f(-growth));
+            s->top[i] = now;
+        }
+    }
 }
 
 /* ---- tasks ------------------------------------------------------------------------------------
  */
 
-/* `rows` queries, the first of which is `query`, against block `index` of keys of a head. */
-static void key_block(const attention *a, const space *s, int64_t head, int64_t query, int64_t rows,
+/* The scores become weights of panel `index` of a block of keys, which begins with key `first`; the
+ * panel of queries begins with `row` of a task whose first is `query`. sums[0] are those of the
+ * panel, sums[1] room for new ones, with which they change places. */
+static void weigh_panel(const attention *a, const space *s, int64_t query, int64_t row,
+                        int64_t first, int64_t index, float *sums[2])
+{
+    const int64_t key = first + index * PANEL;
+    float *out = s->weights + index * (PANEL * SIDE), *old = sums[0];
+    if (visible(a, query + row) < key + PANEL)
+        mask(a, s, query + row, key);
+    if (!weigh(a, s, row, out, old, sums[1])) {
+        raise_tops(a, s, row, old, index);
+        weigh(a, s, row, out, old, sums[1]);
+    }
+    sums[0] = sums[1];
+    sums[1] = old;
+}
+
+/* A panel of a task's queries against block `index` of keys of a head. */
+static void key_block(const attention *a, const space *s, int64_t head, int64_t query, int64_t row,
                       int64_t index)
 {
-    const int64_t first = index * KEYS, keys = least(KEYS, a->k.rows - first);
-    const int64_t filled = whole(keys, PANEL);
+    const int64_t first = index * KEYS, keys = whole(least(KEYS, a->k.rows - first), PANEL);
     const float *k = packed_block(a, head * a->blocks + index), *v = k + keys_floats(a);
-    score(a, s, rows, k, keys);
-    for (int64_t i = 0; i < rows; i++) {
-        mask(a, s, query + i, i, first, filled);
-        softmax_row(a, s, i, filled, index == 0);
+    float *sums[2] = {s->sums + row * LANES, s->later};
+    for (int64_t j = 0; j < keys / PANEL; j++) {
+        clear_block();
+        multiply(a->pairs, s->q + row * a->pairs, k + j * PANEL * a->pairs);
+        if (j > 0)
+            weigh_panel(a, s, query, row, first, j - 1, sums);
+        store_block(s->scores);
     }
-    add_values(a, s, rows, v, keys, index == 0);
+    weigh_panel(a, s, query, row, first, keys / PANEL - 1, sums);
+    if (sums[0] == s->later)
+        memcpy(sums[1], s->later, PANEL * LANES * sizeof(float));
+    add_values(a, s, row, v, keys, index == 0);
 }
 
 static void write_row(const attention *a, const space *s, int64_t row, float *y)
@@ -308,15 +360,18 @@ static void query_rows(void *arg, int64_t index, int thread)
     const hyv_mat q = hyv_cols(hyv_rows(a->q, first, rows), at, a->d);
     const hyv_mat y = hyv_cols(hyv_rows(a->y, first, rows), at, a->d);
     const space s = lay_out(a, thread);
+    memset(s.sums, 0, QUERIES * LANES * sizeof(float));
+    memset(s.y, 0, (size_t)(QUERIES * a->wide) * sizeof(float));
     for (int i = 0; i < QUERIES; i++)
-        s.top[i] = -INFINITY;
+        s.top[i] = LOWEST;
     for (int64_t i = 0; i < rows; i += PANEL)
         hyv_gemm_pack(hyv_gemm_left(a->f), hyv_pack_mat, 0, &q, s.q + i * a->pairs, PANEL, i,
                       (int)least(PANEL, rows - i), 0, a->d, s.buffer);
     bool stopped = false;
     hyv_gemm_begin(a->f);
     for (int64_t b = 0; b * KEYS < seen && !stopped; b++) {
-        key_block(a, &s, head / a->group, first, filled, b);
+        for (int64_t i = 0; i < filled; i += PANEL)
+            key_block(a, &s, head / a->group, first, i, b);
         stopped = b % STOP_BLOCKS == STOP_BLOCKS - 1 && hyv_pool_stopped(a->be, thread);
     }
     hyv_gemm_end(a->f);

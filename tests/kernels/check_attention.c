@@ -150,6 +150,36 @@ static void unseen_blocks(const rig *r, check_random *random)
     rig_free(&alone);
 }
 
+/* Every other key scores a third of a power of two more than the one before, and its values are
+ * smaller by as much: all have the same part in the result, whatever is subtracted from scores
+ * meanwhile. */
+static void growing(const rig *r, check_random *random)
+{
+    enum { QUERIES = 40, KEYS = 290, SIZE = 16 };
+    rig_mat q = rig_new(QUERIES, SIZE, true, HYV_F32), y = rig_new(QUERIES, SIZE, true, HYV_F32);
+    rig_mat k = rig_new(KEYS, SIZE, true, HYV_F32), v = rig_new(KEYS, SIZE, true, HYV_F32);
+    rig_fill(q.m, RIG_ZEROS, random);
+    rig_fill(k.m, RIG_NORMAL, random);
+    rig_fill(v.m, RIG_NORMAL, random);
+    for (int64_t i = 0; i < QUERIES; i++)
+        *rig_at(q.m, i, 0) = i % 4 ? 1.0f : -1.0f; /* the latter's shrink */
+    for (int64_t j = 0; j < KEYS; j++) {
+        *rig_at(k.m, j, 0) = (float)(j / 2); /* a number of bf16 */
+        for (int64_t i = 0; i < SIZE; i++)
+            *rig_at(v.m, j, i) *= exp2f(-0.36f * (float)(j / 2));
+    }
+    call c = {q.m, k.m, v.m, 1, 0, r->precision};
+    double *want = rig_doubles(QUERIES * SIZE), *error = rig_doubles(QUERIES * SIZE);
+    reference(&c, want, error);
+    rig_compare(r, "attention, growing scores", &y, run, &c, want, error);
+    free(want);
+    free(error);
+    rig_free(&q);
+    rig_free(&k);
+    rig_free(&v);
+    rig_free(&y);
+}
+
 static void every_shape(hyv_precision precision)
 {
     static const int64_t sizes[] = {1, 5, 8, 12, 16, 24, 32, 33, 64, 128, 512};
@@ -176,6 +206,7 @@ static void every_shape(hyv_precision precision)
         for (int c = 0; c < 6; c++)
             one(&r, (shape){70, 260, 12, 2, 1, causal[c]}, (rig_values)kind, true, &random);
     unseen_blocks(&r, &random);
+    growing(&r, &random);
     rig_close(&r);
 }
 
