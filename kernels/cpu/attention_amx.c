@@ -308,7 +308,7 @@ static void weigh_panel(const attention *a, const space *s, int64_t query, int64
     float *out = s->weights + index * (PANEL * SIDE), *old = sums[0];
     if (visible(a, query + row) < key + PANEL)
         mask(a, s, query + row, key);
-    if (!weigh(a, s, row, out, old, sums[1])) {
+    if (key == 0 || !weigh(a, s, row, out, old, sums[1])) { /* there are no tops before key 0 */
         raise_tops(a, s, row, old, index);
         weigh(a, s, row, out, old, sums[1]);
     }
