@@ -55,6 +55,13 @@ typedef struct space {
     float *buffer;  /* the packer's */
 } space;
 
+/* A panel of queries against one of keys. */
+typedef struct panel {
+    int64_t row;        /* the first query's in the task */
+    float *weights;     /* [PANEL, SIDE]: of these keys */
+    float *sum, *later; /* [PANEL, LANES]: without and with these weights */
+} panel;
+
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -178,24 +185,21 @@ static inline void store_block(float *c)
     _tile_stored(3, c + SIDE * PANEL + SIDE, PANEL_BYTES);
 }
 
-/* The block += a * b; a [pairs / SIDE, PANEL, SIDE], b [pairs, PANEL]. Right panels lie one behind
- * the other, so what is fetched early at the end of one is the next. */
-static inline void multiply(int64_t pairs, const float *a, const float *b)
+/* The block takes in SIDE pairs; a [PANEL, SIDE], b [SIDE, PANEL]. Right panels lie one behind the
+ * other, so what is fetched early at the end of one is the next. */
+static inline void multiply(const float *a, const float *b)
 {
-#pragma GCC unroll 1
-    for (int64_t k = 0; k < pairs; k += SIDE, a += SIDE * PANEL, b += SIDE * PANEL) {
-        _tile_loadd(6, b, PANEL_BYTES);
-        _tile_loadd(4, a, ROW_BYTES);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, b + SIDE, PANEL_BYTES);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, a + SIDE * SIDE, ROW_BYTES);
-        _tile_dpbf16ps(2, 5, 6);
+    _tile_loadd(6, b, PANEL_BYTES);
+    _tile_loadd(4, a, ROW_BYTES);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, b + SIDE, PANEL_BYTES);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, a + SIDE * SIDE, ROW_BYTES);
+    _tile_dpbf16ps(2, 5, 6);
 #pragma GCC unroll 32
-        for (int i = 0; i < SIDE * PANEL; i += LANES)
-            _mm_prefetch(b + AHEAD + i, _MM_HINT_T0);
-        _tile_dpbf16ps(3, 5, 7);
-    }
+    for (int i = 0; i < SIDE * PANEL; i += LANES)
+        _mm_prefetch(b + AHEAD + i, _MM_HINT_T0);
+    _tile_dpbf16ps(3, 5, 7);
 }
 
 /* y of the panel from query `row` on takes in values [keys] times their weights. */
@@ -209,7 +213,8 @@ static void add_values(const attention *a, const space *s, int64_t row, const fl
             clear_block();
         else
             load_block(y);
-        multiply(keys / 2, s->weights, v);
+        for (int64_t k = 0; k < keys / 2; k += SIDE)
+            multiply(s->weights + k * PANEL, v + k * PANEL);
         store_block(y);
     }
 }
@@ -237,102 +242,118 @@ static void mask(const attention *a, const space *s, int64_t query, int64_t firs
     }
 }
 
-/* Scores of the panel from query `row` on become weights, rounded: out [PANEL, SIDE] in pairs; with
- * them sum [PANEL, LANES] becomes `later`. False if some have grown too far beyond their top. */
-static bool weigh(const attention *a, const space *s, int64_t row, float *out, const float *sum,
-                  float *later)
+/* Scores of rows [first, end) of a panel become weights, rounded and in pairs, and with them its
+ * sum becomes `later`. `grown` takes in how far scores are beyond their tops. */
+static inline __m512 weigh(const attention *a, const space *s, const panel *p, int64_t first,
+                           int64_t end, __m512 grown)
 {
-    const float *scores = s->scores;
     const __m512 scale = _mm512_set1_ps(a->scale);
-    __m512 grown = _mm512_set1_ps(-INFINITY);
-    for (int64_t i = 0; i < PANEL; i++, scores += PANEL) {
-        const __m512 top = _mm512_set1_ps(s->top[row + i]);
+    for (int64_t i = first; i < end; i++) {
+        const float *scores = s->scores + i * PANEL;
+        const __m512 top = _mm512_set1_ps(s->top[p->row + i]);
         const __m512 x = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(scores), top), scale);
         const __m512 z = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(scores + LANES), top), scale);
         const __m512 low = exp2_roughly(x), high = exp2_roughly(z), both = _mm512_add_ps(low, high);
+        const __m512 sum = _mm512_add_ps(_mm512_loadu_ps(p->sum + i * LANES), both);
         grown = most(grown, most(x, z));
-        _mm512_storeu_ps(later + i * LANES, _mm512_add_ps(_mm512_loadu_ps(sum + i * LANES), both));
-        _mm512_storeu_si512(out + i * SIDE, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+        _mm512_storeu_ps(p->later + i * LANES, sum);
+        _mm512_storeu_si512(p->weights + i * SIDE, (__m512i)_mm512_cvtne2ps_pbh(high, low));
     }
-    return _mm512_cmp_ps_mask(grown, _mm512_set1_ps(GROWTH), _CMP_GT_OQ) == 0;
+    return grown;
 }
 
-/* What a row has so far goes by a new top: its y, its sum, and its weights in `panels` panels of
- * keys of the block. */
-static void rescale(const attention *a, const space *s, int64_t row, float *sum, int64_t panels,
-                    float factor)
+/* What row i of a panel has so far goes by a new top: its y, its sum, and its weights in the panels
+ * of keys before. */
+static void rescale(const attention *a, const space *s, const panel *p, int64_t i, float factor)
 {
     const __m512 times = _mm512_set1_ps(factor);
-    float *y = result_of(s, row);
-    float *weights = s->weights + row % PANEL * SIDE;
+    float *y = result_of(s, p->row + i), *sum = p->sum + i * LANES;
     _mm512_storeu_ps(sum, _mm512_mul_ps(_mm512_loadu_ps(sum), times));
     for (int64_t c = 0; c < a->wide; c += PANEL, y += QUERIES * PANEL) {
         _mm512_storeu_ps(y, _mm512_mul_ps(_mm512_loadu_ps(y), times));
         _mm512_storeu_ps(y + LANES, _mm512_mul_ps(_mm512_loadu_ps(y + LANES), times));
     }
-    for (int64_t i = 0; i < panels; i++, weights += PANEL * SIDE) {
-        const __m512i pairs = _mm512_loadu_si512(weights);
+    for (float *w = s->weights + i * SIDE; w < p->weights; w += PANEL * SIDE) {
+        const __m512i pairs = _mm512_loadu_si512(w);
         const __m512i odd = _mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000));
         const __m512 x = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
         const __m512 z = _mm512_castsi512_ps(odd);
-        _mm512_storeu_si512(weights, pair_up(_mm512_mul_ps(x, times), _mm512_mul_ps(z, times)));
+        _mm512_storeu_si512(w, pair_up(_mm512_mul_ps(x, times), _mm512_mul_ps(z, times)));
     }
 }
 
-/* New tops for the rows of a panel whose scores have grown too far beyond the old ones. */
-static void raise_tops(const attention *a, const space *s, int64_t row, float *sum, int64_t panels)
+/* New tops for rows whose scores have grown too far beyond the old ones. */
+static void raise_tops(const attention *a, const space *s, const panel *p)
 {
     const __m512 none = _mm512_set1_ps(-INFINITY);
-    const float *scores = s->scores;
-    for (int64_t i = row; i < row + PANEL; i++, scores += PANEL, sum += LANES) {
+    for (int64_t i = 0; i < PANEL; i++) {
+        const float *scores = s->scores + i * PANEL;
         const __m512 high = most(none, _mm512_loadu_ps(scores));
         const float now = _mm512_reduce_max_ps(most(high, _mm512_loadu_ps(scores + LANES)));
-        const float growth = (now - s->top[i]) * a->scale;
+        const float growth = (now - s->top[p->row + i]) * a->scale;
         if (growth > GROWTH) {
-            rescale(a, s, i, sum, panels, hyv_exp2f(-growth));
-            s->top[i] = now;
+            rescale(a, s, p, i, hyv_exp2f(-growth));
+            s->top[p->row + i] = now;
         }
     }
+}
+
+/* All rows have been weighed; again, if some had outgrown their tops. */
+static void end_panel(const attention *a, const space *s, panel *p, __m512 grown)
+{
+    float *sum = p->sum;
+    if (_mm512_cmp_ps_mask(grown, _mm512_set1_ps(GROWTH), _CMP_GT_OQ)) {
+        raise_tops(a, s, p);
+        weigh(a, s, p, 0, PANEL, grown);
+    }
+    p->sum = p->later;
+    p->later = sum;
 }
 
 /* ---- tasks ------------------------------------------------------------------------------------
  */
 
-/* The scores become weights of panel `index` of a block of keys, which begins with key `first`; the
- * panel of queries begins with `row` of a task whose first is `query`. sums[0] are those of the
- * panel, sums[1] room for new ones, with which they change places. */
-static void weigh_panel(const attention *a, const space *s, int64_t query, int64_t row,
-                        int64_t first, int64_t index, float *sums[2])
+/* Scores of a panel of keys into the tiles, while those of the panel before, if there is one,
+ * become weights; what `weigh` returns. */
+static __m512 score(const attention *a, const space *s, const float *q, const float *k,
+                    const panel *before)
 {
-    const int64_t key = first + index * PANEL;
-    float *out = s->weights + index * (PANEL * SIDE), *old = sums[0];
-    if (visible(a, query + row) < key + PANEL)
-        mask(a, s, query + row, key);
-    if (key == 0 || !weigh(a, s, row, out, old, sums[1])) { /* there are no tops before key 0 */
-        raise_tops(a, s, row, old, index);
-        weigh(a, s, row, out, old, sums[1]);
+    __m512 grown = _mm512_set1_ps(-INFINITY);
+    int64_t done = 0;
+    clear_block();
+    for (int64_t i = 0; i < a->pairs; i += SIDE) {
+        const int64_t end = before ? PANEL * (i + SIDE) / a->pairs : 0;
+        multiply(q + i * PANEL, k + i * PANEL);
+        grown = weigh(a, s, before, done, end, grown);
+        done = end;
     }
-    sums[0] = sums[1];
-    sums[1] = old;
+    return grown;
 }
 
-/* A panel of a task's queries against block `index` of keys of a head. */
+/* A panel of queries, `row` and on of a task that begins with `query`, against block `index` of
+ * keys of a head. */
 static void key_block(const attention *a, const space *s, int64_t head, int64_t query, int64_t row,
                       int64_t index)
 {
     const int64_t first = index * KEYS, keys = whole(least(KEYS, a->k.rows - first), PANEL);
     const float *k = packed_block(a, head * a->blocks + index), *v = k + keys_floats(a);
-    float *sums[2] = {s->sums + row * LANES, s->later};
-    for (int64_t j = 0; j < keys / PANEL; j++) {
-        clear_block();
-        multiply(a->pairs, s->q + row * a->pairs, k + j * PANEL * a->pairs);
+    float *sum = s->sums + row * LANES;
+    panel p = {.row = row, .weights = s->weights, .sum = sum, .later = s->later};
+    for (int64_t j = 0; j < keys; j += PANEL) {
+        const __m512 grown =
+            score(a, s, s->q + row * a->pairs, k + j * a->pairs, j > 0 ? &p : NULL);
         if (j > 0)
-            weigh_panel(a, s, query, row, first, j - 1, sums);
+            end_panel(a, s, &p, grown);
+        p.weights = s->weights + j * SIDE;
         store_block(s->scores);
+        if (visible(a, query + row) < first + j + PANEL)
+            mask(a, s, query + row, first + j);
+        if (first + j == 0) /* there are no tops yet */
+            raise_tops(a, s, &p);
     }
-    weigh_panel(a, s, query, row, first, keys / PANEL - 1, sums);
-    if (sums[0] == s->later)
-        memcpy(sums[1], s->later, PANEL * LANES * sizeof(float));
+    end_panel(a, s, &p, weigh(a, s, &p, 0, PANEL, _mm512_set1_ps(-INFINITY)));
+    if (p.sum != sum)
+        memcpy(sum, p.sum, PANEL * LANES * sizeof(float));
     add_values(a, s, row, v, keys, index == 0);
 }
 
