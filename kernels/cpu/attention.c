@@ -19,7 +19,7 @@
 /* Queries a task. Whether a block of keys is skipped is decided for all of them, whatever the width
  * of a tile, and a multiple of every width. */
 enum { QUERY_ROWS = 128, STOP_BLOCKS = 4 }; /* the latter: key blocks until a task looks up */
-enum { ROWS_NEAR = 32 }; /* of values, that the first cache and its pages hold */
+enum { ROWS_NEAR = 32 }; /* of values: those that the first cache holds, and their pages */
 
 typedef struct attention {
     hyv_backend *be;
@@ -156,17 +156,21 @@ static void pack_block(void *arg, int64_t index, int thread)
     float *to_k = packed_block(a, head * a->blocks + block), *to_v = to_k + keys_floats(f, a->d);
     float *buffer = lay_out(a, thread).buffer;
     const panels down = divide(keys, mr), across = divide(a->d, mr);
-    for (int64_t i = 0, row = 0; i < down.count; row += height(&down, i++), to_k += mr * d) {
+    for (int64_t i = 0, row = 0; i < down.count; i++, to_k += mr * d) {
         const int n = height(&down, i);
         fetch_rows(k, row + n, row + n + mr);
         fetch_rows(v, row, row + n);
         hyv_gemm_pack(f, hyv_pack_mat, 0, &k, to_k, mr, row, n, 0, a->d, buffer);
+        row += n;
     }
-    for (int64_t i = 0; i < keys; i += ROWS_NEAR) {
-        const int64_t n = least(ROWS_NEAR, keys - i);
-        float *to = to_v + i / f->fold * mr;
-        for (int64_t p = 0, col = 0; p < across.count; col += height(&across, p++), to += mr * depth)
-            hyv_gemm_pack(f, pack_values, 1, &v, to, mr, col, height(&across, p), i, n, buffer);
+    for (int64_t row = 0; row < keys; row += ROWS_NEAR) {
+        const int64_t rows = least(ROWS_NEAR, keys - row);
+        float *to = to_v + row / f->fold * mr;
+        for (int64_t i = 0, col = 0; i < across.count; i++, to += mr * depth) {
+            const int n = height(&across, i);
+            hyv_gemm_pack(f, pack_values, 1, &v, to, mr, col, n, row, rows, buffer);
+            col += n;
+        }
     }
 }
 
