@@ -16,6 +16,16 @@
 #define HYV_ROUNDER      12582912.0f
 #define HYV_ROUNDER_BITS 0x4b400000
 
+/* p 2^k, where t is k plus the rounder: by two factors, so that neither overflows and a subnormal
+ * result is rounded once. */
+static inline float hyv_times_power(float p, float t)
+{
+    const int32_t k = (int32_t)hyv_f32_to_bits(t) - HYV_ROUNDER_BITS, half = k >> 1;
+    const float a = hyv_bits_to_f32((uint32_t)(half + 127) << 23);
+    const float b = hyv_bits_to_f32((uint32_t)(k - half + 127) << 23);
+    return p * a * b;
+}
+
 /* Within a unit in the last place; 0 below -103.97, infinity above 88.72. */
 static inline float hyv_expf(float x)
 {
@@ -23,7 +33,6 @@ static inline float hyv_expf(float x)
     x = 89.0f < x ? 89.0f : x;
     const float t = fmaf(x, 1.44269504f, HYV_ROUNDER);
     const float n = t - HYV_ROUNDER;
-    const int32_t k = (int32_t)hyv_f32_to_bits(t) - HYV_ROUNDER_BITS;
     float r = fmaf(n, -0.693359375f, x);
     r = fmaf(n, 2.12194440e-4f, r);
     float p = 1.9918532e-4f;
@@ -33,11 +42,7 @@ static inline float hyv_expf(float x)
     p = fmaf(p, r, 1.66666672e-1f);
     p = fmaf(p, r, 0.5f);
     p = fmaf(p, r * r, r) + 1.0f;
-    /* Two factors, so that neither overflows and a subnormal result is rounded once. */
-    const int32_t half = k >> 1;
-    const float a = hyv_bits_to_f32((uint32_t)(half + 127) << 23);
-    const float b = hyv_bits_to_f32((uint32_t)(k - half + 127) << 23);
-    return p * a * b;
+    return hyv_times_power(p, t);
 }
 
 /* 2^x within a unit in the last place; 0 from -150 down, infinity from 128 up. */
@@ -46,7 +51,6 @@ static inline float hyv_exp2f(float x)
     x = -150.0f > x ? -150.0f : x; /* in this order: NaN passes */
     x = 129.0f < x ? 129.0f : x;
     const float t = x + HYV_ROUNDER, r = x - (t - HYV_ROUNDER);
-    const int32_t k = (int32_t)hyv_f32_to_bits(t) - HYV_ROUNDER_BITS;
     float p = 1.532647e-4f;
     p = fmaf(p, r, 1.3390807e-3f);
     p = fmaf(p, r, 9.618506e-3f);
@@ -54,10 +58,7 @@ static inline float hyv_exp2f(float x)
     p = fmaf(p, r, 0.24022648f);
     p = fmaf(p, r, 0.6931472f);
     p = fmaf(p, r, 1.0f);
-    const int32_t half = k >> 1; /* as in exp */
-    const float a = hyv_bits_to_f32((uint32_t)(half + 127) << 23);
-    const float b = hyv_bits_to_f32((uint32_t)(k - half + 127) << 23);
-    return p * a * b;
+    return hyv_times_power(p, t);
 }
 
 static inline float hyv_with_sign(float magnitude, float sign)

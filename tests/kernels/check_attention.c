@@ -88,6 +88,16 @@ static void reference(const call *c, double *want, double *error)
     free(s);
 }
 
+static void compare(const rig *r, const char *what, call c, rig_mat *y)
+{
+    const int64_t results = c.q.rows * c.q.cols;
+    double *want = rig_doubles(results), *error = rig_doubles(results);
+    reference(&c, want, error);
+    rig_compare(r, what, y, run, &c, want, error);
+    free(want);
+    free(error);
+}
+
 typedef struct shape {
     int64_t q_rows, k_rows, d;
     int heads, key_heads;
@@ -104,14 +114,9 @@ static void one(const rig *r, shape s, rig_values kind, bool strided, check_rand
     rig_fill(q.m, kind, random);
     rig_fill(k.m, kind, random);
     rig_fill(v.m, RIG_NORMAL, random);
-    call c = {q.m, k.m, v.m, s.heads, s.causal, r->precision};
-    double *want = rig_doubles(s.q_rows * q.m.cols), *error = rig_doubles(s.q_rows * q.m.cols);
-    reference(&c, want, error);
     snprintf(what, sizeof(what), "attention q %d k %d d %d heads %d/%d causal %d", (int)s.q_rows,
              (int)s.k_rows, (int)s.d, s.heads, s.key_heads, (int)s.causal);
-    rig_compare(r, what, &y, run, &c, want, error);
-    free(want);
-    free(error);
+    compare(r, what, (call){q.m, k.m, v.m, s.heads, s.causal, r->precision}, &y);
     rig_free(&q);
     rig_free(&k);
     rig_free(&v);
@@ -130,9 +135,7 @@ static void unseen_blocks(const rig *r, check_random *random)
               1,
               frame,
               r->precision};
-    double *want = rig_doubles(frame * d), *error = rig_doubles(frame * d);
-    reference(&c, want, error);
-    rig_compare(r, "attention, one frame", &y, run, &c, want, error);
+    compare(r, "attention, one frame", c, &y);
     /* The same frame among others: its rows come out byte for byte. */
     rig_mat all = rig_new(rows, d, false, HYV_F32), alone = rig_new(frame, d, false, HYV_F32);
     for (int i = 0; i < r->count; i++) {
@@ -142,8 +145,6 @@ static void unseen_blocks(const rig *r, check_random *random)
         CHECK_MSG(memcmp(alone.m.data, all.m.data, (size_t)(frame * d) * sizeof(float)) == 0,
                   "%s: the first frame depends on later ones", r->name[i]);
     }
-    free(want);
-    free(error);
     rig_free(&qkv);
     rig_free(&y);
     rig_free(&all);
@@ -168,12 +169,7 @@ static void growing(const rig *r, check_random *random)
         for (int64_t i = 0; i < SIZE; i++)
             *rig_at(v.m, j, i) *= exp2f(-0.36f * (float)(j / 2));
     }
-    call c = {q.m, k.m, v.m, 1, 0, r->precision};
-    double *want = rig_doubles(QUERIES * SIZE), *error = rig_doubles(QUERIES * SIZE);
-    reference(&c, want, error);
-    rig_compare(r, "attention, growing scores", &y, run, &c, want, error);
-    free(want);
-    free(error);
+    compare(r, "attention, growing scores", (call){q.m, k.m, v.m, 1, 0, r->precision}, &y);
     rig_free(&q);
     rig_free(&k);
     rig_free(&v);

@@ -3,6 +3,7 @@
  * What operators compute is looked at by their own checks. Refusals run on the null backend as
  * well: it gets the same door.
  */
+#include "../../kernels/cpu/cpu.h"
 #include "rig.h"
 
 typedef struct heard {
@@ -409,7 +410,13 @@ static hyv_mat filled(int64_t rows, int64_t cols, float value)
  * interrupt says stop after the last poll that is due to packing keys. */
 static void test_interrupt_in_task(void)
 {
-    enum { QUERIES = 64, BLOCK = 192, KEYS = 20 * BLOCK, SIZE = 8, PACKING = KEYS / BLOCK + 4 };
+    enum {
+        QUERIES = 64,
+        BLOCKS = 20,
+        KEYS = BLOCKS * HYV_KEY_BLOCK,
+        SIZE = 8,
+        PACKING = BLOCKS + 4
+    };
     heard h;
     hyv_backend *be = open_with(&h, "cpu", false);
     const hyv_mat q = filled(QUERIES, SIZE, 1.0f), y = filled(QUERIES, SIZE, -7.0f);
