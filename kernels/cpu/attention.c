@@ -222,8 +222,10 @@ static void key_block(const attention *a, const space *s, int64_t head, int64_t 
     const float *k = packed_block(a, head * a->blocks + index), *v = k + keys_floats(f, a->d);
     float *y = s->y + at * a->d;
     float *scores = s->scores;
-    for (int64_t i = 0; i < down.count; scores += height(&down, i++) * nr, k += mr * d)
+    for (int64_t i = 0; i < down.count; i++, k += mr * d) {
         f->kernel(height(&down, i), d, k, s->q + at * d, scores, nr, s->zeros);
+        scores += height(&down, i) * nr;
+    }
     mask(a, s->scores, row, first, keys);
     softmax(a, s, at, keys);
     bool moved = false;
@@ -231,8 +233,10 @@ static void key_block(const attention *a, const space *s, int64_t head, int64_t 
         moved = moved || s->rescale[at + i] != 1.0f;
     if (moved)
         a->cpu->rows->scale_columns(y, a->d, nr, s->rescale + at);
-    for (int64_t i = 0; i < across.count; y += height(&across, i++) * nr, v += mr * depth)
+    for (int64_t i = 0; i < across.count; i++, v += mr * depth) {
         f->kernel(height(&across, i), depth, v, s->weights, y, nr, index == 0 ? s->zeros : NULL);
+        y += height(&across, i) * nr;
+    }
 }
 
 /* Divides by the sums and turns columns back into rows, some columns at a time: of f32, whatever

@@ -22,7 +22,7 @@
 #include "pairs_avx512.h"
 #include "vmath.h"
 
-/* Tops to begin with: what scores are left of minus infinity, they have no weight. */
+/* Tops to begin with. Beside minus infinity, scores of minus infinity would be no numbers. */
 #define LOWEST (-0x1p126f)
 
 enum { SIDE = 16, PANEL = 32, GRAIN = 32, LANES = 16 }; /* GRAIN: k of a tile */
@@ -204,15 +204,12 @@ static inline void multiply(const float *a, const float *b)
 
 /* y of the panel from query `row` on takes in values [keys] times their weights. */
 static void add_values(const attention *a, const space *s, int64_t row, const float *v,
-                       int64_t keys, bool fresh)
+                       int64_t keys)
 {
     settle();
     for (int64_t c = 0; c < a->wide; c += PANEL, v += KEYS / 2 * PANEL) {
         float *y = result_of(s, row) + c * QUERIES;
-        if (fresh)
-            clear_block();
-        else
-            load_block(y);
+        load_block(y);
         for (int64_t k = 0; k < keys / 2; k += SIDE)
             multiply(s->weights + k * PANEL, v + k * PANEL);
         store_block(y);
@@ -354,7 +351,7 @@ static void key_block(const attention *a, const space *s, int64_t head, int64_t 
     end_panel(a, s, &p, weigh(a, s, &p, 0, PANEL, _mm512_set1_ps(-INFINITY)));
     if (p.sum != sum)
         memcpy(sum, p.sum, PANEL * LANES * sizeof(float));
-    add_values(a, s, row, v, keys, index == 0);
+    add_values(a, s, row, v, keys);
 }
 
 static void write_row(const attention *a, const space *s, int64_t row, float *y)

@@ -35,9 +35,8 @@ typedef struct hyv_row_functions {
     void (*softmax_columns)(float *s, int64_t keys, int width, float factor, float *top, float *sum,
                             float *rescale);
     /* The same with results rounded to bf16, as pairs of keys: the panel of the next product. 2^x
-     * need only be good enough for that, and top is of scores without the factor and
-     * may stay somewhat behind. NULL where no
-     * product takes pairs. */
+     * need only be good enough for that, and top is of scores without the factor and may stay
+     * somewhat behind. NULL where no product takes pairs. */
     void (*softmax_pairs)(float *out, const float *s, int64_t keys, int width, float factor,
                           float *top, float *sum, float *rescale);
     /* The transformations of conv3d_winograd.c for n channels, whose matrices stand in

@@ -48,7 +48,7 @@ static inline vector larger(vector x, vector y)
     return _mm256_max_ps(x, y);
 }
 
-/* The number of exponent (biased) as the low bits of t say, and no fraction. */
+/* 2^(e - 127), where the low bits of t are e. */
 static inline vector with_exponent(vector t)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));

@@ -49,7 +49,7 @@ static inline vector larger(vector x, vector y)
     return _mm512_max_ps(x, y);
 }
 
-/* The number of exponent (biased) as the low bits of t say, and no fraction. */
+/* 2^(e - 127), where the low bits of t are e. */
 static inline vector with_exponent(vector t)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));
